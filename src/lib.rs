@@ -1,0 +1,15 @@
+//! simdrop: a streaming data engine that turns real and synthetic video into training shards.
+//!
+//! In the order of the flow: [`spec`] reads the pipeline, [`manifest`] lists the clips and cuts them into work units,
+//! [`plan`] makes a DataFusion plan of the stages, [`engine`] runs it, [`stage`] holds what happens to the clips,
+//! [`commit`] turns the receipts of the units into a dataset, and [`sql`] asks questions of it. [`video`] and [`model`]
+//! are the boundaries to FFmpeg and ONNX Runtime.
+
+pub mod dataset;
+pub mod error;
+pub mod model;
+pub mod schema;
+pub mod spec;
+pub mod stage;
+pub mod storage;
+pub mod video;

@@ -1,0 +1,5 @@
+//! Stub.
+
+/// ONNX Runtime sessions, shared by all partitions.
+#[derive(Debug)]
+pub struct ModelRegistry {}

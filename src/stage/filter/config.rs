@@ -1,0 +1,15 @@
+//! Settings of the filter stage.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Keeps the clips for which a SQL expression is true and drops the others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilterConfig {
+    /// Name of the filter, stored as the reason of the clips that it drops.
+    pub name: String,
+    /// A boolean SQL expression over the columns so far, such as `width >= 256 and duration_s > 1`. A clip for which it
+    /// is null is dropped.
+    pub keep: String,
+}

@@ -1,0 +1,23 @@
+//! Settings of the split stage.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Cuts every clip into windows of a fixed length; each window goes on as a clip of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplitConfig {
+    /// Name of the stage. Default: `split`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Length of a window in seconds.
+    #[schemars(range(min = 0.001))]
+    pub length_s: f64,
+    /// Seconds from the start of one window to the start of the next. Default: `length_s`, so that windows touch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride_s: Option<f64>,
+    /// Shortest last window in seconds; a shorter rest is left out, and a clip that is shorter as a whole is dropped.
+    /// Default: `length_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_s: Option<f64>,
+}

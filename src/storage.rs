@@ -1,0 +1,124 @@
+//! Where bytes lie: object stores by URL, and the local disk as one of them.
+//!
+//! Enters: paths and URIs as users write them. Leaves: a store and a path within it. A local path is a path as it is
+//! written, not a `file://` URL, wherever a person sees it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use crate::error::{Error, Result};
+
+/// The object stores of one process.
+#[derive(Debug, Clone, Default)]
+pub struct Storage {}
+
+/// A place in a store: an object, or a folder of objects.
+#[derive(Debug, Clone)]
+pub struct Location {
+    uri: String,
+    store: Arc<dyn ObjectStore>,
+    path: StorePath,
+    local: Option<PathBuf>,
+}
+
+impl Storage {
+    /// The place that `uri` names: a local path (absolute, or from the working directory) or a `file://` URL.
+    pub fn locate(&self, uri: &str) -> Result<Location> {
+        let local = match uri.split_once("://") {
+            None => PathBuf::from(uri),
+            Some(("file", _)) => url::Url::parse(uri)
+                .ok()
+                .and_then(|url| url.to_file_path().ok())
+                .ok_or_else(|| Error::config(format!("{uri} is no valid file URL")))?,
+            Some((scheme, _)) => {
+                return Err(Error::config(format!("{uri}: storage {scheme}:// is not supported; use a local path")));
+            }
+        };
+        let absolute = std::path::absolute(&local).map_err(Error::io("resolve", &local))?;
+        let path = StorePath::from_absolute_path(&absolute)
+            .map_err(|error| Error::config(format!("{uri} is no usable path: {error}")))?;
+        Ok(Location {
+            uri: uri.trim_end_matches('/').to_owned(),
+            store: Arc::new(LocalFileSystem::new()),
+            path,
+            local: Some(absolute),
+        })
+    }
+}
+
+impl Location {
+    /// As the user wrote it.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The path within the store.
+    pub fn path(&self) -> &StorePath {
+        &self.path
+    }
+
+    /// The path on this machine's disk, where it lies there.
+    pub fn local(&self) -> Option<&std::path::Path> {
+        self.local.as_deref()
+    }
+
+    /// A place below this one; `relative` uses `/`.
+    pub fn join(&self, relative: &str) -> Self {
+        let path = relative.split('/').fold(self.path.clone(), |path, part| path.join(part));
+        Self {
+            uri: format!("{}/{relative}", self.uri),
+            store: Arc::clone(&self.store),
+            path,
+            local: self.local.as_ref().map(|local| local.join(relative)),
+        }
+    }
+
+    /// All bytes of an object.
+    pub async fn read(&self) -> Result<bytes::Bytes> {
+        let result = self.store.get(&self.path).await.map_err(Error::storage("read", &self.uri))?;
+        result.bytes().await.map_err(Error::storage("read", &self.uri))
+    }
+
+    /// All bytes of an object; none where there is no such object.
+    pub async fn read_if_there(&self) -> Result<Option<bytes::Bytes>> {
+        match self.read().await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::Storage { source: object_store::Error::NotFound { .. }, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes an object in one step: readers see all of it or nothing of it.
+    pub async fn write(&self, bytes: impl Into<bytes::Bytes>) -> Result<()> {
+        let payload = PutPayload::from_bytes(bytes.into());
+        self.store.put(&self.path, payload).await.map_err(Error::storage("write", &self.uri))?;
+        Ok(())
+    }
+
+    /// Writes an object only where there is none yet; false where there is one.
+    pub async fn create(&self, bytes: impl Into<bytes::Bytes>) -> Result<bool> {
+        let payload = PutPayload::from_bytes(bytes.into());
+        match self.store.put_opts(&self.path, payload, PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(Error::storage("create", &self.uri)(error)),
+        }
+    }
+
+    /// Deletes an object; it is no error where there is none.
+    pub async fn delete(&self) -> Result<()> {
+        match self.store.delete(&self.path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::storage("delete", &self.uri)(error)),
+        }
+    }
+}
