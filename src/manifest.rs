@@ -1,0 +1,256 @@
+//! The manifest: which clips there are, cut into work units.
+//!
+//! Enters: the sources of a pipeline. Leaves: units, each a few rows of the fixed columns and of the columns that the
+//! user's lists bring. Listing is repeatable: the same files give the same units and clip ids on any machine, and a
+//! new file leaves most units as they were.
+
+pub mod list;
+pub mod walk;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use crate::error::{Error, Result};
+use crate::schema;
+use crate::spec::{PipelineSpec, SourceSpec};
+use crate::stage::{ClipBatch, Fate};
+use crate::storage::Storage;
+
+/// Name that rows settled by the manifest carry as their stage.
+pub const STAGE: &str = "manifest";
+
+/// All clips of a pipeline, in units.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Columns of every unit.
+    pub schema: SchemaRef,
+    /// The units, in the order of their rows.
+    pub units: Vec<Unit>,
+}
+
+/// A piece of work: a few clips that are done together or not at all.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Hash of the pipeline's fingerprint and of the rows: names of everything that the unit leaves behind.
+    pub id: String,
+    /// Hash of the versions of the files: another one means that a file has changed and the unit has to be done again.
+    pub version: String,
+    /// The rows.
+    pub rows: RecordBatch,
+}
+
+impl Manifest {
+    /// Lists the sources and cuts them into units; blocking.
+    pub fn list(spec: &PipelineSpec, fingerprint: &str, storage: &Storage) -> Result<Self> {
+        let batches = spec
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(number, source)| list_source(number, source, storage))
+            .collect::<Result<Vec<_>>>()?;
+        let schema = union(&batches)?;
+        let padded = batches
+            .iter()
+            .map(|batch| Ok(ClipBatch::new(batch.clone()).with_columns(&schema, Vec::new())?.into_batch()))
+            .collect::<Result<Vec<_>>>()?;
+        let rows = identify(sort(&concat_batches(&schema, &padded)?)?)?;
+        let units = cut(&rows, fingerprint, spec.run.clips_per_unit)?;
+        Ok(Self { schema, units })
+    }
+
+    /// Number of rows.
+    pub fn clips(&self) -> usize {
+        self.units.iter().map(|unit| unit.rows.num_rows()).sum()
+    }
+}
+
+/// The rows of one source.
+fn list_source(number: usize, source: &SourceSpec, storage: &Storage) -> Result<RecordBatch> {
+    match (&source.path, &source.list) {
+        (Some(path), None) => walk::rows(path, source),
+        (None, Some(list)) => list::rows(list, source, storage),
+        _ => Err(Error::config(format!("sources[{number}]: give one of path and list"))),
+    }
+}
+
+/// The columns of all sources together; a name with two types is a mistake.
+fn union(batches: &[RecordBatch]) -> Result<SchemaRef> {
+    let mut all: Vec<Arc<Field>> = schema::clip_schema().fields().iter().map(Arc::clone).collect();
+    for field in batches.iter().flat_map(|batch| batch.schema().fields().iter().map(Arc::clone).collect::<Vec<_>>()) {
+        match all.iter().find(|have| have.name() == field.name()) {
+            None => all.push(Arc::new(field.as_ref().clone().with_nullable(true))),
+            Some(have) if have.data_type() == field.data_type() => {}
+            Some(have) => {
+                return Err(Error::config(format!(
+                    "column {} is {} in one list and {} in another: rename it in one of them",
+                    field.name(),
+                    have.data_type(),
+                    field.data_type()
+                )));
+            }
+        }
+    }
+    Ok(Arc::new(Schema::new(all)))
+}
+
+fn sort(rows: &RecordBatch) -> Result<RecordBatch> {
+    let clips = ClipBatch::new(rows.clone());
+    let columns = [schema::URI, schema::START_S, schema::END_S]
+        .into_iter()
+        .map(|name| Ok(SortColumn { values: Arc::clone(clips.column(name)?), options: None }))
+        .collect::<Result<Vec<_>>>()?;
+    // Rows that are equal so far stay in the order of the sources, which the last column says.
+    let order: ArrayRef = Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32));
+    let columns = [columns, vec![SortColumn { values: order, options: None }]].concat();
+    Ok(take_record_batch(rows, &lexsort_to_indices(&columns, None)?)?)
+}
+
+/// Gives every row its clip id; a row that names the same span of the same file again is dropped.
+fn identify(rows: RecordBatch) -> Result<RecordBatch> {
+    let clips = ClipBatch::new(rows);
+    let (uris, sizes) = (clips.text(schema::URI)?, clips.long(schema::SIZE_BYTES)?);
+    let mut seen: HashMap<(String, u64, u64), u32> = HashMap::new();
+    let (mut ids, mut fates) = (Vec::with_capacity(clips.rows()), Vec::with_capacity(clips.rows()));
+    for row in 0..clips.rows() {
+        let (start, end) = clips.span(row)?;
+        let bits = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
+        let times = seen.entry((uris.value(row).to_owned(), bits(start), bits(end))).or_default();
+        ids.push(clip_id(uris.value(row), sizes.iter().nth(row).flatten(), (start, end), *times));
+        fates.push((*times > 0).then(|| Fate::dropped("the same clip is listed twice", None)));
+        *times += 1;
+    }
+    let named = clips.with_columns(
+        &clips.batch().schema(),
+        vec![(schema::CLIP_ID, Arc::new(StringArray::from(ids)) as ArrayRef)],
+    )?;
+    Ok(named.settle(STAGE, &fates)?.into_batch())
+}
+
+/// Identity of a clip: 32 hexadecimal digits of a BLAKE3 hash of the URI, the file's size, the span in seconds, and
+/// how often the same was listed before.
+pub fn clip_id(uri: &str, size: Option<i64>, span: (Option<f64>, Option<f64>), times: u32) -> String {
+    let mut hash = blake3::Hasher::new();
+    hash.update(uri.as_bytes()).update(&[0]).update(&size.unwrap_or(-1).to_le_bytes());
+    for end in [span.0, span.1] {
+        hash.update(&end.unwrap_or(f64::NAN).to_bits().to_le_bytes());
+    }
+    hash.update(&times.to_le_bytes());
+    hash.finalize().to_hex()[..32].to_owned()
+}
+
+/// Cuts rows into units of `target` on average: where the hash of a clip id says so once half of that is reached, at
+/// twice of it at the latest. A new clip therefore moves the borders of its own unit only, or of few after it.
+fn cut(rows: &RecordBatch, fingerprint: &str, target: usize) -> Result<Vec<Unit>> {
+    let clips = ClipBatch::new(rows.clone());
+    let ids = clips.text(schema::CLIP_ID)?;
+    let (least, most) = (target.div_ceil(2), target * 2);
+    let mut units = Vec::new();
+    let mut from = 0;
+    for row in 0..rows.num_rows() {
+        let length = row + 1 - from;
+        let digits = u64::from_str_radix(&ids.value(row)[..16], 16).map_err(Error::internal)?;
+        let border = length >= least && digits.is_multiple_of((target - least + 1) as u64);
+        if border || length == most || row + 1 == rows.num_rows() {
+            units.push(unit(rows.slice(from, length), fingerprint)?);
+            from = row + 1;
+        }
+    }
+    Ok(units)
+}
+
+fn unit(rows: RecordBatch, fingerprint: &str) -> Result<Unit> {
+    let clips = ClipBatch::new(rows);
+    let versions = clips.text(schema::ETAG)?.iter().map(|etag| etag.unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    // What the user's lists say is part of the work, and so of the name: everything but the version of the files.
+    let skip = [schema::UNIT, schema::ETAG];
+    let named: Vec<_> = clips
+        .batch()
+        .schema()
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| !skip.contains(&field.name().as_str()))
+        .map(|(at, _)| at)
+        .collect();
+    let mut hash = blake3::Hasher::new();
+    hash.update(fingerprint.as_bytes());
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(&clips.batch().project(&named)?)?;
+    writer.finish()?;
+    hash.update(&writer.into_inner());
+    let id = hash.finalize().to_hex()[..16].to_owned();
+    let column: ArrayRef = Arc::new(StringArray::from(vec![id.as_str(); clips.rows()]));
+    let rows = clips.with_columns(&clips.batch().schema(), vec![(schema::UNIT, column)])?.into_batch();
+    Ok(Unit { id, version: blake3::hash(versions.as_bytes()).to_hex()[..16].to_owned(), rows })
+}
+
+/// One listed file, before it has an id.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    uri: String,
+    size: Option<i64>,
+    etag: Option<String>,
+}
+
+/// The fixed columns of listed files, with `columns` of a list in place.
+pub(crate) fn fixed_rows(
+    files: &[Listed],
+    source: &SourceSpec,
+    dataset: &str,
+    columns: Vec<(Field, ArrayRef)>,
+) -> Result<RecordBatch> {
+    let same = |text: Option<&str>| -> ArrayRef { Arc::new(StringArray::from(vec![text; files.len()])) };
+    let mut given: Vec<(&str, ArrayRef)> = vec![
+        (schema::URI, Arc::new(StringArray::from_iter_values(files.iter().map(|file| &file.uri)))),
+        (schema::SIZE_BYTES, Arc::new(arrow::array::Int64Array::from_iter(files.iter().map(|file| file.size)))),
+        (schema::ETAG, Arc::new(StringArray::from_iter(files.iter().map(|file| file.etag.as_deref())))),
+        (schema::SOURCE, same(Some(source.kind.as_str()))),
+        (schema::UNIT, same(Some(""))),
+        (schema::CLIP_ID, same(Some(""))),
+    ];
+    let defaults = [
+        (schema::DATASET, Some(dataset)),
+        (schema::LICENCE, source.licence.as_deref()),
+        (schema::GENERATOR, source.generator.as_deref()),
+    ];
+    for (name, text) in defaults {
+        let fallback = same(text);
+        let column = match columns.iter().find(|(field, _)| field.name() == name) {
+            Some((_, own)) => arrow::compute::kernels::zip::zip(&arrow::compute::is_not_null(own)?, own, &fallback)?,
+            None => fallback,
+        };
+        given.push((name, column));
+    }
+    let base = schema::clip_schema();
+    let extra = columns.iter().map(|(field, _)| field.clone()).filter(|field| base.field_with_name(field.name()).is_err());
+    let wanted = schema::with_fields(&base, extra);
+    let own: Vec<(&str, ArrayRef)> = columns
+        .iter()
+        .filter(|(field, _)| given.iter().all(|(name, _)| name != field.name()))
+        .map(|(field, array)| (field.name().as_str(), Arc::clone(array)))
+        .collect();
+    let empty = RecordBatch::try_new_with_options(
+        Arc::new(Schema::empty()),
+        Vec::new(),
+        &arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(files.len())),
+    )?;
+    Ok(ClipBatch::new(empty).with_columns(&wanted, [given, own].concat())?.into_batch())
+}
+
+/// Seconds are finite, not negative, and an end comes after its start; other spans fail their row.
+pub fn check_spans(clips: &ClipBatch) -> Result<Vec<Option<Fate>>> {
+    let text = |value: Option<f64>| value.map_or_else(|| "open".to_owned(), |value| value.to_string());
+    let of = |array: &Float64Array, row: usize| array.iter().nth(row).flatten();
+    (0..clips.rows())
+        .map(|row| {
+            let (start, end) = (of(clips.real(schema::START_S)?, row), of(clips.real(schema::END_S)?, row));
+            let good = start.is_none_or(|start| start.is_finite() && start >= 0.0)
+                && end.is_none_or(|end| end.is_finite() && end > start.unwrap_or(0.0));
+            Ok((!good).then(|| Fate::failed(format!("the span {} to {} s is none", text(start), text(end)))))
+        })
+        .collect()
+}

@@ -1,0 +1,100 @@
+//! Sources that are files, folders and globs of the local disk.
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+
+use super::{Listed, fixed_rows};
+use crate::error::{Error, Result};
+use crate::spec::SourceSpec;
+
+/// Extensions that make a file of a folder a video.
+pub const VIDEO_EXTENSIONS: &[&str] = &[
+    "3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv",
+];
+
+/// The rows of a file, a folder or a glob.
+pub(super) fn rows(path: &str, source: &SourceSpec) -> Result<RecordBatch> {
+    let path = path.strip_prefix("file://").unwrap_or(path);
+    let (base, found) = if is_glob(path) { glob_files(path)? } else { plain_files(Path::new(path))? };
+    if found.is_empty() {
+        return Err(Error::config(format!(
+            "source {path} holds no video (looked from {}); known extensions: {}",
+            std::env::current_dir().unwrap_or_default().display(),
+            VIDEO_EXTENSIONS.join(", ")
+        )));
+    }
+    let files: Vec<Listed> = found.iter().map(|file| stat(file)).collect::<Result<_>>()?;
+    let named = base.file_name().map(|name| name.to_string_lossy().into_owned());
+    let dataset = source.dataset.clone().or(named).unwrap_or_else(|| "clips".to_owned());
+    fixed_rows(&files, source, &dataset, Vec::new())
+}
+
+fn is_glob(path: &str) -> bool {
+    !Path::new(path).exists() && path.contains(['*', '?', '['])
+}
+
+/// Every match but folders, and the folder that the pattern starts from.
+fn glob_files(pattern: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let entries =
+        glob::glob(pattern).map_err(|error| Error::config(format!("source {pattern} is no valid glob: {error}")))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Error::State(format!("source {pattern}: {error}")))?;
+        if !path.is_dir() {
+            found.push(path);
+        }
+    }
+    let fixed = Path::new(pattern).components().take_while(|part| !is_glob(&part.as_os_str().to_string_lossy()));
+    Ok((fixed.collect(), found))
+}
+
+/// The file itself, or the videos anywhere below the folder.
+fn plain_files(path: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let kind = std::fs::metadata(path).map_err(|error| {
+        let from = std::env::current_dir().unwrap_or_default();
+        Error::config(format!("source {}: {error} (looked from {})", path.display(), from.display()))
+    })?;
+    if !kind.is_dir() {
+        return Ok((path.parent().unwrap_or(Path::new("")).to_owned(), vec![path.to_owned()]));
+    }
+    let (mut found, mut folders) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+            let entry = entry.map_err(Error::io("list", &folder))?;
+            let (kind, path) = (entry.file_type().map_err(Error::io("list", &folder))?, entry.path());
+            // Folders behind links are not entered: a link to a parent would never end.
+            if kind.is_dir() {
+                folders.push(path);
+            } else if is_video(&path) && !path.is_dir() {
+                found.push(path);
+            }
+        }
+    }
+    Ok((path.to_owned(), found))
+}
+
+fn is_video(path: &Path) -> bool {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    extension.is_some_and(|extension| VIDEO_EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// A file as the manifest knows it; one that is not there has no size, and fails where it is opened.
+pub(super) fn stat(path: &Path) -> Result<Listed> {
+    let uri = path
+        .to_str()
+        .ok_or_else(|| Error::config(format!("the name of {} is not UTF-8: rename it", path.display())))?;
+    let uri = uri.strip_prefix("./").unwrap_or(uri).to_owned();
+    Ok(match std::fs::metadata(path) {
+        Ok(metadata) => {
+            let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+            let modified = modified.map_or(0, |since| since.as_nanos());
+            Listed {
+                uri,
+                size: i64::try_from(metadata.len()).ok(),
+                etag: Some(format!("{modified:x}-{:x}", metadata.len())),
+            }
+        }
+        Err(_) => Listed { uri, ..Listed::default() },
+    })
+}
