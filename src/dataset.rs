@@ -45,6 +45,9 @@ pub struct Dataset {
     pub counts: Counts,
     /// The shards in reading order; paths are relative to the dataset.
     pub shards: Vec<ShardEntry>,
+    /// The shards of dropped clips, where the output keeps them; paths are relative to the dataset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_shards: Vec<ShardEntry>,
     /// The metadata files; paths are relative to the dataset.
     pub clips: Vec<ClipsEntry>,
     /// The runs that made the dataset, the latest last.
@@ -165,10 +168,21 @@ pub struct Receipt {
     pub unit: String,
     /// Its shards, in order; none where it kept nothing.
     pub shards: Vec<ShardEntry>,
+    /// Its shards of dropped clips, where the output keeps them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_shards: Vec<ShardEntry>,
     /// Its metadata.
     pub clips: ClipsEntry,
     /// How its clips ended.
     pub counts: Counts,
+}
+
+impl Receipt {
+    /// Path and size of everything that the unit left behind.
+    pub fn files(&self) -> Vec<(&str, u64)> {
+        let shards = self.shards.iter().chain(&self.dropped_shards).map(|shard| (shard.path.as_str(), shard.bytes));
+        shards.chain([(self.clips.path.as_str(), self.clips.bytes)]).collect()
+    }
 }
 
 impl Dataset {

@@ -35,10 +35,9 @@ pub struct Manifest {
 /// A piece of work: a few clips that are done together or not at all.
 #[derive(Debug, Clone)]
 pub struct Unit {
-    /// Hash of the pipeline's fingerprint and of the rows: names of everything that the unit leaves behind.
+    /// Hash of the pipeline's fingerprint and of the rows, versions of the files included: it names everything that
+    /// the unit leaves behind, and a file that has changed makes another unit.
     pub id: String,
-    /// Hash of the versions of the files: another one means that a file has changed and the unit has to be done again.
-    pub version: String,
     /// The rows.
     pub rows: RecordBatch,
 }
@@ -164,28 +163,16 @@ fn cut(rows: &RecordBatch, fingerprint: &str, target: usize) -> Result<Vec<Unit>
 
 fn unit(rows: RecordBatch, fingerprint: &str) -> Result<Unit> {
     let clips = ClipBatch::new(rows);
-    let versions = clips.text(schema::ETAG)?.iter().map(|etag| etag.unwrap_or_default()).collect::<Vec<_>>().join("\n");
-    // What the user's lists say is part of the work, and so of the name: everything but the version of the files.
-    let skip = [schema::UNIT, schema::ETAG];
-    let named: Vec<_> = clips
-        .batch()
-        .schema()
-        .fields()
-        .iter()
-        .enumerate()
-        .filter(|(_, field)| !skip.contains(&field.name().as_str()))
-        .map(|(at, _)| at)
-        .collect();
     let mut hash = blake3::Hasher::new();
     hash.update(fingerprint.as_bytes());
     let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
-    writer.write(&clips.batch().project(&named)?)?;
+    writer.write(clips.batch())?;
     writer.finish()?;
     hash.update(&writer.into_inner());
     let id = hash.finalize().to_hex()[..16].to_owned();
     let column: ArrayRef = Arc::new(StringArray::from(vec![id.as_str(); clips.rows()]));
     let rows = clips.with_columns(&clips.batch().schema(), vec![(schema::UNIT, column)])?.into_batch();
-    Ok(Unit { id, version: blake3::hash(versions.as_bytes()).to_hex()[..16].to_owned(), rows })
+    Ok(Unit { id, rows })
 }
 
 /// One listed file, before it has an id.

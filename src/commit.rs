@@ -1,0 +1,223 @@
+//! From receipts to a dataset, and from a broken run to its end.
+//!
+//! Work units leave files under names of their own and, last, a receipt. The driver lists the files of all receipts in
+//! `dataset.json`, in one put that fails if somebody else was faster. A reader sees a whole dataset or the one before.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, TryLockError};
+
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+
+use crate::dataset::{CLIPS, Counts, DATASET_FILE, Dataset, FORMAT, Receipt, RunEntry, SHARDS, WORK};
+use crate::error::{Error, Result};
+use crate::spec::PipelineSpec;
+use crate::storage::Location;
+
+/// Where the receipts of a pipeline are.
+fn receipts_folder(root: &Location, fingerprint: &str) -> Location {
+    root.join(&format!("{WORK}/{fingerprint}/receipts"))
+}
+
+/// Where the rows of a unit are.
+pub fn unit_file(root: &Location, fingerprint: &str, unit: &str) -> Location {
+    root.join(&format!("{WORK}/{fingerprint}/units/{unit}.parquet"))
+}
+
+/// Makes a unit done.
+pub async fn write_receipt(root: &Location, fingerprint: &str, unit: &str, receipt: &Receipt) -> Result<()> {
+    let json = serde_json::to_vec(receipt).map_err(Error::internal)?;
+    receipts_folder(root, fingerprint).join(&format!("{unit}.json")).write(json).await
+}
+
+/// The receipts of the units that are done; one whose files are gone or of another size does not count.
+pub async fn read_receipts(root: &Location, fingerprint: &str, units: &HashSet<&str>) -> Result<HashMap<String, Receipt>> {
+    let folder = receipts_folder(root, fingerprint);
+    let mut found = HashMap::new();
+    let names = sizes(&folder).await?;
+    if names.is_empty() {
+        return Ok(found);
+    }
+    let (shards, clips) = (sizes(&root.join(SHARDS)).await?, sizes(&root.join(CLIPS)).await?);
+    let whole = |path: &str, bytes: u64| {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let there = if path.starts_with(SHARDS) { shards.get(name) } else { clips.get(name) };
+        there == Some(&bytes)
+    };
+    for unit in names.keys().filter_map(|name| name.strip_suffix(".json")).filter(|unit| units.contains(unit)) {
+        let file = folder.join(&format!("{unit}.json"));
+        // A receipt that cannot be read costs doing its unit again, nothing more.
+        let Ok(receipt) = serde_json::from_slice::<Receipt>(&file.read().await?) else { continue };
+        let files = receipt.files();
+        if files.iter().all(|(path, bytes)| whole(path, *bytes)) {
+            found.insert(unit.to_owned(), receipt);
+        }
+    }
+    Ok(found)
+}
+
+/// Names below a folder and their sizes.
+async fn sizes(folder: &Location) -> Result<HashMap<String, u64>> {
+    let listed = folder.store().list(Some(folder.path())).try_collect::<Vec<_>>().await;
+    let listed = listed.map_err(Error::storage("list", folder.uri()))?;
+    let prefix = format!("{}/", folder.path());
+    Ok(listed
+        .into_iter()
+        .filter_map(|meta| Some((meta.location.as_ref().strip_prefix(&prefix)?.to_owned(), meta.size)))
+        .collect())
+}
+
+/// The right to write to an output; the system takes it back when the process ends, however it ends.
+#[derive(Debug)]
+pub struct OutputLock {
+    _file: Option<File>,
+}
+
+impl OutputLock {
+    /// Takes the right, or says that another run has it.
+    pub fn take(root: &Location) -> Result<Self> {
+        let Some(local) = root.local() else { return Ok(Self { _file: None }) };
+        let folder = local.join(WORK);
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let path = folder.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(Error::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: Some(file) }),
+            Err(TryLockError::WouldBlock) => Err(Error::State(format!(
+                "another run is writing to {}: wait for it, or give this one another output",
+                root.uri()
+            ))),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+        }
+    }
+}
+
+/// The dataset that an output holds, checked: another pipeline's is refused unless it may be replaced.
+pub async fn open_output(root: &Location, fingerprint: &str, overwrite: bool) -> Result<Option<Dataset>> {
+    let Some(dataset) = Dataset::read(root).await? else { return Ok(None) };
+    if dataset.fingerprint == fingerprint || overwrite {
+        return Ok(Some(dataset));
+    }
+    Err(Error::config(format!(
+        "{} holds the dataset of another pipeline ({}, {} clips, committed {}): choose another output.path, or replace it \
+         with --overwrite",
+        root.uri(),
+        dataset.name,
+        dataset.counts.clips,
+        dataset.committed_at
+    )))
+}
+
+/// Lists the receipts, in the order of their units, as the dataset.
+pub async fn commit(
+    root: &Location,
+    previous: Option<&Dataset>,
+    spec: &PipelineSpec,
+    fingerprint: &str,
+    receipts: Vec<Receipt>,
+    run: RunEntry,
+) -> Result<Dataset> {
+    let mut counts = Counts::default();
+    let (mut shards, mut dropped_shards, mut clips) = (Vec::new(), Vec::new(), Vec::new());
+    for receipt in receipts {
+        let Receipt { unit: _, shards: kept, dropped_shards: dropped, clips: rows, counts: fates } = receipt;
+        shards.extend(kept);
+        dropped_shards.extend(dropped);
+        clips.push(rows);
+        counts.add(fates);
+    }
+    let same = previous.filter(|dataset| dataset.fingerprint == fingerprint);
+    let mut runs = same.map(|dataset| dataset.runs.clone()).unwrap_or_default();
+    runs.push(RunEntry { run: runs.len() as u64 + 1, ..run });
+    let dataset = Dataset {
+        format: FORMAT,
+        simdrop: env!("CARGO_PKG_VERSION").to_owned(),
+        name: spec.name.clone(),
+        version: previous.map_or(1, |dataset| dataset.version + 1),
+        fingerprint: fingerprint.to_owned(),
+        committed_at: now(),
+        pipeline: spec.clone(),
+        repacked: None,
+        counts,
+        shards,
+        dropped_shards,
+        clips,
+        runs,
+    };
+    put(root, previous, &dataset).await?;
+    sweep(root, &dataset).await;
+    Ok(dataset)
+}
+
+/// The time as it is stored.
+pub fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// Writes `dataset.json` if it still is what this run saw when it began.
+pub async fn put(root: &Location, previous: Option<&Dataset>, dataset: &Dataset) -> Result<()> {
+    let file = root.join(DATASET_FILE);
+    let json = serde_json::to_vec_pretty(dataset).map_err(Error::internal)?;
+    let lost = || Error::State(format!("another run committed to {} while this one ran; nothing was changed", root.uri()));
+    match previous {
+        None => file.create(json).await?.then_some(()).ok_or_else(lost),
+        // The lock keeps other runs on this disk away between the look and the put.
+        Some(previous) if Dataset::read(root).await?.as_ref() == Some(previous) => file.write(json).await,
+        Some(_) => Err(lost()),
+    }
+}
+
+/// Removes what the dataset does not list: files of earlier versions, and of runs that never committed.
+async fn sweep(root: &Location, dataset: &Dataset) {
+    let listed: HashSet<&str> = dataset
+        .shards
+        .iter()
+        .chain(&dataset.dropped_shards)
+        .map(|shard| shard.path.as_str())
+        .chain(dataset.clips.iter().map(|clips| clips.path.as_str()))
+        .collect();
+    let units: HashSet<&str> = dataset.clips.iter().map(|clips| clips.unit.as_str()).collect();
+    for folder in [SHARDS, CLIPS, WORK] {
+        let Ok(found) = sizes(&root.join(folder)).await else { continue };
+        for name in found.into_keys() {
+            let path = format!("{folder}/{name}");
+            let stale = match folder {
+                WORK => is_stale_work(&name, &dataset.fingerprint, &units),
+                _ => is_ours(&name) && !listed.contains(path.as_str()),
+            };
+            if stale && let Err(error) = root.join(&path).delete().await {
+                tracing::warn!("{path} is no longer part of the dataset and could not be removed: {error}");
+            }
+        }
+    }
+}
+
+/// Whether a file is one that units leave behind: `<name>-<unit>-<number>.tar` or `<unit>.parquet`.
+fn is_ours(name: &str) -> bool {
+    let is_unit = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let file = name.rsplit('/').next().unwrap_or(name);
+    match (file.strip_suffix(".tar"), file.strip_suffix(".parquet")) {
+        (Some(stem), _) => stem.rsplit('-').nth(1).is_some_and(is_unit),
+        (_, Some(stem)) => is_unit(stem),
+        _ => false,
+    }
+}
+
+/// Whether a file of the work folder is of no use to a resume: another pipeline's, or of a unit that is no more.
+fn is_stale_work(name: &str, fingerprint: &str, units: &HashSet<&str>) -> bool {
+    let mut parts = name.split('/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("lock"), None, None) => false,
+        (Some(of), Some("units"), Some(_)) if of == fingerprint => true,
+        (Some(of), Some("receipts"), Some(file)) if of == fingerprint => {
+            !units.contains(file.strip_suffix(".json").unwrap_or(file))
+        }
+        _ => true,
+    }
+}
+
+/// The rows of a unit as the plan's leaf reads them.
+pub async fn stat(file: &Location) -> Result<object_store::ObjectMeta> {
+    file.store().head(file.path()).await.map_err(Error::storage("read", file.uri()))
+}

@@ -1,0 +1,81 @@
+//! From a specification to a DataFusion plan.
+//!
+//! The plan is a chain: a scan of the work units (the only leaf, one file and one partition a unit), one [`StageExec`]
+//! for each stage, and a [`SinkExec`] that writes shards and emits one receipt a unit. The same plan runs in this
+//! process or on a cluster; nothing in it depends on which partition of which task a unit became.
+
+pub mod codec;
+pub mod rechunk;
+pub mod sink_exec;
+pub mod stage_exec;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::physical_plan::ExecutionPlan;
+use object_store::ObjectMeta;
+
+pub use codec::StageCodec;
+pub use sink_exec::{SinkExec, SinkSpec};
+pub use stage_exec::{StageExec, StageNode};
+
+use crate::error::Result;
+use crate::schema;
+use crate::spec::PipelineSpec;
+
+/// The plan of a pipeline over the files of its work units.
+pub fn build(
+    spec: &PipelineSpec,
+    fingerprint: &str,
+    manifest: &SchemaRef,
+    units: Vec<ObjectMeta>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let groups = units
+        .into_iter()
+        .map(|unit| FileGroup::new(vec![PartitionedFile::new_from_meta(unit)]))
+        .collect::<Vec<_>>();
+    let source = Arc::new(ParquetSource::new(Arc::clone(manifest)));
+    let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_file_groups(groups).build();
+    let mut plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(scan);
+    let schemas = schemas(spec, manifest)?;
+    let makes_frames = |index: usize| count_frames(&schemas[index + 1]) > count_frames(&schemas[index]);
+    let frame_stages = (0..spec.stages.len()).filter(|index| makes_frames(*index)).count();
+    for (index, stage) in spec.stages.iter().enumerate() {
+        plan = Arc::new(StageExec::new(StageNode { stage: stage.clone(), index, frame_stages }, plan)?);
+    }
+    let sink = SinkSpec {
+        output: spec.output.clone(),
+        name: spec.name.clone(),
+        fingerprint: fingerprint.to_owned(),
+        index: spec.stages.len(),
+    };
+    Ok(Arc::new(SinkExec::new(sink, plan)))
+}
+
+/// The columns before the first stage and after each.
+pub fn schemas(spec: &PipelineSpec, manifest: &SchemaRef) -> Result<Vec<SchemaRef>> {
+    let mut schemas = vec![Arc::clone(manifest)];
+    for stage in &spec.stages {
+        let next = stage.stage().output_schema(&schemas[schemas.len() - 1])?;
+        schemas.push(next);
+    }
+    Ok(schemas)
+}
+
+fn count_frames(schema: &SchemaRef) -> usize {
+    schema.fields().iter().filter(|field| schema::is_frames(field)).count()
+}
+
+/// The stages of a plan in the order of the flow.
+pub fn stages(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
+    let mut chain = vec![Arc::clone(plan)];
+    while let Some(input) = chain[chain.len() - 1].children().first().map(|input| Arc::clone(input)) {
+        chain.push(input);
+    }
+    chain.reverse();
+    chain
+}
