@@ -14,6 +14,14 @@ pub enum Error {
     /// The configuration has mistakes that are already rendered with file, line and column.
     #[error("{0}")]
     Diagnostics(String),
+    /// A stage of the pipeline does not fit: its columns, its files or its models.
+    #[error("{message}")]
+    Stage {
+        /// Place of the stage in the pipeline, from 0.
+        index: usize,
+        /// What is wrong and what to do.
+        message: String,
+    },
     /// Storage did not do what was asked.
     #[error("{action} {uri}: {source}")]
     Storage {
@@ -96,10 +104,19 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
+    /// This error, placed at a stage of the pipeline where it is about the configuration or a model of it.
+    pub fn at_stage(self, index: usize) -> Self {
+        match self {
+            Self::Config(message) => Self::Stage { index, message },
+            error @ Self::Model { .. } => Self::Stage { index, message: error.to_string() },
+            other => other,
+        }
+    }
+
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Config(_) | Self::Diagnostics(_) => Blame::User,
+            Self::Config(_) | Self::Diagnostics(_) | Self::Stage { .. } => Blame::User,
             Self::Internal(_) => Blame::Simdrop,
             Self::DataFusion(error) => match error.find_root() {
                 datafusion::error::DataFusionError::External(inner) => {

@@ -5,11 +5,20 @@
 //! [`commit`] turns the receipts of the units into a dataset, and [`sql`] asks questions of it. [`video`] and [`model`]
 //! are the boundaries to FFmpeg and ONNX Runtime.
 
+pub mod cli;
+pub mod commit;
 pub mod dataset;
+pub mod engine;
 pub mod error;
+pub mod manifest;
 pub mod model;
+pub mod plan;
+pub mod progress;
+pub mod repack;
 pub mod schema;
 pub mod spec;
+pub mod sql;
 pub mod stage;
 pub mod storage;
+pub mod summary;
 pub mod video;

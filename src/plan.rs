@@ -59,8 +59,8 @@ pub fn build(
 /// The columns before the first stage and after each.
 pub fn schemas(spec: &PipelineSpec, manifest: &SchemaRef) -> Result<Vec<SchemaRef>> {
     let mut schemas = vec![Arc::clone(manifest)];
-    for stage in &spec.stages {
-        let next = stage.stage().output_schema(&schemas[schemas.len() - 1])?;
+    for (index, stage) in spec.stages.iter().enumerate() {
+        let next = stage.stage().output_schema(&schemas[index]).map_err(|error| error.at_stage(index))?;
         schemas.push(next);
     }
     Ok(schemas)

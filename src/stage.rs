@@ -78,6 +78,19 @@ impl StageSpec {
         name.unwrap_or(self.kind())
     }
 
+    /// Files that the stage reads and whose content changes what comes out: models, labels, thresholds.
+    pub fn files(&self) -> Vec<&str> {
+        match self {
+            Self::Model(config) => {
+                let labels = config.outputs.iter().filter_map(|output| output.labels.as_deref());
+                std::iter::once(config.model.as_str()).chain(labels).collect()
+            }
+            Self::Score(config) => config.models.values().map(String::as_str).collect(),
+            Self::Simdrop(config) => config.thresholds.as_deref().into_iter().collect(),
+            Self::Split(_) | Self::Decode(_) | Self::Caption(_) | Self::Filter(_) => Vec::new(),
+        }
+    }
+
     /// The stage that this describes.
     pub fn stage(&self) -> Arc<dyn Stage> {
         match self.clone() {

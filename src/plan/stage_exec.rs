@@ -256,7 +256,7 @@ impl StageRun {
                 .await
                 .map_err(|error| Error::internal(format!("a stage panicked while it was opened: {error}")))?
         });
-        Ok(Arc::clone(opened.await?))
+        Ok(Arc::clone(opened.await.map_err(|error| error.at_stage(self.node.index))?))
     }
 
     fn count(&self, made: &ClipBatch, settled: bool, busy: &AtomicU64) -> Result<()> {

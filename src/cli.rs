@@ -1,0 +1,182 @@
+//! The command line: parse, dispatch, print.
+//!
+//! Results go to standard output, everything else to standard error.
+
+mod bench;
+mod data;
+mod pipeline;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Result;
+use crate::progress::display::ProgressMode;
+
+/// A streaming data engine that turns real and synthetic video into training shards, and shows why each clip was kept.
+#[derive(Debug, Parser)]
+#[command(name = "simdrop", version, about, max_term_width = 120)]
+pub struct Cli {
+    /// What to log: error, warn, info, debug, trace, or a filter such as `simdrop=debug`.
+    #[arg(long, global = true, env = "SIMDROP_LOG", default_value = "warn")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline: clips in, shards out. Run it again after an interruption and it goes on.
+    Run(RunArgs),
+    /// Check a pipeline without running it: configuration, models and their tensors, sources, output.
+    Validate(PipelineArgs),
+    /// Show the plan of a pipeline.
+    Explain(ExplainArgs),
+    /// Ask questions of a dataset in SQL; without a query, a prompt.
+    Sql(SqlArgs),
+    /// Write new shards from a dataset by what is stored of its clips: no decoding, no scoring.
+    Repack(RepackArgs),
+    /// Measure a pipeline stage by stage, beside the limits of this machine.
+    Bench(BenchArgs),
+    /// Write the noise that the score stages of a pipeline use, as .npy files.
+    Noise(NoiseArgs),
+    /// Print a JSON Schema, or write all of them.
+    Schema(SchemaArgs),
+}
+
+#[derive(Debug, Args)]
+struct PipelineArgs {
+    /// The pipeline, YAML.
+    pipeline: PathBuf,
+    /// Replace a value, such as `stages.decode.frames=4` or `run.memory_limit=2GiB`; may be given again.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t)]
+    progress: ProgressMode,
+    /// Replace the dataset of another pipeline at the output.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Run it, into a folder that is removed afterwards, and show rows, bytes, time and memory of each stage.
+    #[arg(long)]
+    analyze: bool,
+}
+
+#[derive(Debug, Args)]
+struct SqlArgs {
+    /// Folder of the dataset.
+    dataset: String,
+    /// The query; several are separated by semicolons.
+    #[arg(conflicts_with = "file")]
+    query: Option<String>,
+    /// A file of queries, or the name of one of simdrop's own (see `sql/`), such as `drop-reasons`.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<String>,
+    /// Format of the results.
+    #[arg(long, value_enum, default_value_t)]
+    format: crate::sql::Format,
+    /// Write the results there instead of to standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RepackArgs {
+    /// Folder of the dataset.
+    dataset: String,
+    /// Folder of the new dataset.
+    #[arg(short, long, value_name = "FOLDER")]
+    output: String,
+    /// A SQL predicate over the clips, such as `simdrop_score < 0.02 or source = 'real'`. Default: every kept clip.
+    #[arg(long = "where", value_name = "PREDICATE", default_value = "true")]
+    keep: String,
+    /// Shuffle the samples over all shards with this seed. Default: the order is kept.
+    #[arg(long, value_name = "SEED")]
+    shuffle: Option<u64>,
+    /// Shares of real and synthetic clips, such as `3:1`; of the kind that there is too much of, some are left out.
+    #[arg(long, value_name = "REAL:SYNTHETIC")]
+    mix: Option<String>,
+    /// Most samples in a shard.
+    #[arg(long, default_value_t = 10_000)]
+    max_samples: usize,
+    /// Most bytes in a shard.
+    #[arg(long, default_value = "3GB")]
+    max_bytes: bytesize::ByteSize,
+    /// Replace the dataset at the output.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Clips to run; those of the sources are taken again and again.
+    #[arg(long, default_value_t = 64)]
+    clips: usize,
+    /// Format of the result.
+    #[arg(long, value_enum, default_value_t)]
+    format: bench::BenchFormat,
+}
+
+#[derive(Debug, Args)]
+struct NoiseArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Folder for the files.
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct SchemaArgs {
+    /// Which one.
+    #[arg(value_parser = ["pipeline", "clips", "dataset"])]
+    name: Option<String>,
+    /// Write all of them into this folder.
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = "schemas")]
+    write: Option<PathBuf>,
+}
+
+impl Cli {
+    /// The log filter.
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// Does what was asked.
+    pub async fn execute(self) -> Result<()> {
+        match self.command {
+            Command::Run(args) => pipeline::run(args).await,
+            Command::Validate(args) => pipeline::validate(args).await,
+            Command::Explain(args) => pipeline::explain(args).await,
+            Command::Sql(args) => data::sql(args).await,
+            Command::Repack(args) => data::repack(args).await,
+            Command::Bench(args) => bench::bench(args).await,
+            Command::Noise(args) => pipeline::noise(args).await,
+            Command::Schema(args) => data::schema(args),
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) ends the program quietly.
+pub(crate) fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        done => done.map_err(crate::error::Error::io("write", "standard output")),
+    }
+}

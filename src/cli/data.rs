@@ -1,0 +1,80 @@
+//! The verbs over a dataset, and the schemas.
+
+use std::io::{IsTerminal, Write};
+
+use super::{RepackArgs, SchemaArgs, SqlArgs, print};
+use crate::error::{Error, Result};
+use crate::repack::{self, RepackOptions};
+use crate::spec;
+use crate::sql::{self, SqlSession};
+use crate::storage::Storage;
+use crate::summary;
+
+pub(super) async fn sql(args: SqlArgs) -> Result<()> {
+    let session = SqlSession::open(&Storage::default(), &args.dataset).await?;
+    let text = match (&args.query, &args.file) {
+        (Some(query), _) => Some(query.clone()),
+        (None, Some(file)) => Some(read_queries(file)?),
+        (None, None) => None,
+    };
+    let mut out: Box<dyn Write + Send> = match &args.output {
+        Some(path) => Box::new(std::fs::File::create(path).map_err(Error::io("create", path))?),
+        None => Box::new(std::io::stdout()),
+    };
+    match text {
+        Some(text) => session.write(&text, args.format, &mut out).await,
+        None => sql::prompt::prompt(&session, args.format, &mut out, std::io::stdin().is_terminal()).await,
+    }
+}
+
+/// The text of a file of queries, or of the named query.
+fn read_queries(file: &str) -> Result<String> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(text),
+        Err(error) => match sql::named::named(file) {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(Error::config(format!(
+                "{file}: {error}, and no query has that name; there are: {}",
+                sql::named::names().join(", ")
+            ))),
+        },
+    }
+}
+
+pub(super) async fn repack(args: RepackArgs) -> Result<()> {
+    let storage = Storage::default();
+    let RepackArgs { dataset, output, keep, shuffle, mix, max_samples, max_bytes, overwrite } = args;
+    let mix = mix.map(|mix| parse_mix(&mix)).transpose()?;
+    let options = RepackOptions { dataset, output, keep, seed: shuffle, mix, max_samples, max_bytes, overwrite };
+    let root = storage.locate(&options.output)?;
+    let made = repack::repack(&storage, options).await?;
+    print(&summary::summarize(&storage, root.uri(), &made).await?)
+}
+
+/// `3:1` is three real clips for each synthetic one.
+fn parse_mix(text: &str) -> Result<(f64, f64)> {
+    let wrong = || Error::config(format!("--mix {text}: two numbers were expected, such as 3:1 for three real to one synthetic"));
+    let (real, synthetic) = text.split_once(':').ok_or_else(wrong)?;
+    let number = |part: &str| part.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    match (number(real), number(synthetic)) {
+        (Some(real), Some(synthetic)) if real + synthetic > 0.0 => Ok((real, synthetic)),
+        _ => Err(wrong()),
+    }
+}
+
+pub(super) fn schema(args: SchemaArgs) -> Result<()> {
+    let files = spec::schema::files();
+    if let Some(folder) = args.write {
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        for (name, content) in files {
+            let path = folder.join(name);
+            std::fs::write(&path, content).map_err(Error::io("write", &path))?;
+            print(&format!("{}\n", path.display()))?;
+        }
+        return Ok(());
+    }
+    let name = args.name.unwrap_or_else(|| "pipeline".to_owned());
+    let file = format!("{name}.schema.json");
+    let content = files.into_iter().find(|(have, _)| *have == file).map(|(_, content)| content);
+    print(&content.ok_or_else(|| Error::config(format!("there is no schema {name}")))?)
+}

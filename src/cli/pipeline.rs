@@ -1,0 +1,275 @@
+//! The verbs over a pipeline: run, validate, explain, noise.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use tokio_util::sync::CancellationToken;
+
+use super::{ExplainArgs, NoiseArgs, PipelineArgs, RunArgs, print};
+use crate::commit;
+use crate::engine::{RunOutcome, RunRequest, local, prepare};
+use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+use crate::plan;
+use crate::progress::Progress;
+use crate::progress::display::{self, ProgressMode};
+use crate::spec::{self, LoadedSpec, PipelineSpec, StageSpec};
+use crate::stage::StageContext;
+use crate::{schema, summary};
+
+/// Reads the pipeline of a call.
+pub(super) fn load(args: &PipelineArgs) -> Result<LoadedSpec> {
+    Ok(spec::load(&args.pipeline, &args.sets, &|name| std::env::var(name).ok())?)
+}
+
+/// An error about a stage gets the place of the stage in the file.
+pub(super) fn place(loaded: &LoadedSpec, error: Error) -> Error {
+    match error {
+        Error::Stage { index, message } => loaded.diagnose(&format!("stages[{index}]"), &message).into(),
+        other => other,
+    }
+}
+
+pub(super) async fn run(args: RunArgs) -> Result<()> {
+    let loaded = load(&args.pipeline)?;
+    let outcome = run_spec(loaded.spec.clone(), args.overwrite, args.progress).await;
+    let outcome = outcome.map_err(|error| place(&loaded, error))?;
+    if outcome.up_to_date {
+        print("nothing to do: the dataset is up to date\n")?;
+    }
+    let context = prepare::context(&loaded.spec)?;
+    let root = context.storage.locate(&loaded.spec.output.path)?;
+    print(&summary::summarize(&context.storage, root.uri(), &outcome.dataset).await?)
+}
+
+/// Runs a pipeline with progress; the first Ctrl-C lets what is under way finish, the second ends everything.
+pub(super) async fn run_spec(spec: PipelineSpec, overwrite: bool, mode: ProgressMode) -> Result<RunOutcome> {
+    let context = prepare::context(&spec)?;
+    let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
+    let request = RunRequest {
+        spec,
+        overwrite,
+        context: Arc::clone(&context),
+        progress: Arc::clone(&progress),
+        stop: stop.clone(),
+    };
+    let show = display::show(progress, Arc::clone(&context), mode);
+    tokio::select! {
+        outcome = local::run(request) => outcome,
+        () = show => Err(Error::internal("the display ended before the run")),
+        error = interrupts(&stop, &context) => Err(error),
+    }
+}
+
+async fn interrupts(stop: &CancellationToken, context: &StageContext) -> Error {
+    let wait = || async { tokio::signal::ctrl_c().await.map_err(Error::io("wait for", "Ctrl-C")) };
+    if let Err(error) = wait().await {
+        return error;
+    }
+    stop.cancel();
+    tracing::warn!("stopping: clips under way are finished first; press Ctrl-C again to stop at once");
+    if let Err(error) = wait().await {
+        return error;
+    }
+    context.cancel.cancel();
+    Error::Cancelled
+}
+
+/// Opens everything that a run would open, reports all that is wrong, and says what there is.
+pub(super) async fn validate(args: PipelineArgs) -> Result<()> {
+    let loaded = load(&args)?;
+    let spec = &loaded.spec;
+    let context = prepare::context(spec)?;
+    let mut report = format!("configuration  {} stages, {}\n", spec.stages.len(), args.pipeline.display());
+    let mut problems = Vec::new();
+    let manifest = local::list(spec, "validate", &context).await;
+    let columns = match &manifest {
+        Ok(manifest) => Arc::clone(&manifest.schema),
+        Err(_) => schema::clip_schema(),
+    };
+    match manifest {
+        Ok(manifest) => sources(&manifest, &mut report)?,
+        Err(error) => problems.push(error),
+    }
+    problems.extend(stages(spec, &columns, &context, &mut report).await);
+    let root = context.storage.locate(&spec.output.path)?;
+    match output(spec, &root).await {
+        Ok(line) => writeln!(report, "output         {line}").map_err(Error::internal)?,
+        Err(error) => problems.push(error),
+    }
+    print(&report)?;
+    let mut problems = problems.into_iter().map(|error| place(&loaded, error));
+    let Some(first) = problems.next() else { return print("valid\n") };
+    let rest: Vec<String> = problems.map(|error| error.to_string()).collect();
+    if rest.is_empty() {
+        return Err(first);
+    }
+    Err(Error::Diagnostics(std::iter::once(format!("error: {first}")).chain(rest).collect::<Vec<_>>().join("\nerror: ")))
+}
+
+fn sources(manifest: &Manifest, report: &mut String) -> Result<()> {
+    let mut counts = std::collections::BTreeMap::<(String, String), usize>::new();
+    for unit in &manifest.units {
+        let clips = crate::stage::ClipBatch::new(unit.rows.clone());
+        let (datasets, kinds) = (clips.text(schema::DATASET)?, clips.text(schema::SOURCE)?);
+        for row in 0..clips.rows() {
+            *counts.entry((datasets.value(row).to_owned(), kinds.value(row).to_owned())).or_default() += 1;
+        }
+    }
+    for ((dataset, kind), clips) in counts {
+        writeln!(report, "source         {dataset}: {clips} {kind} clips").map_err(Error::internal)?;
+    }
+    Ok(())
+}
+
+/// Opens every stage whose columns are there.
+async fn stages(
+    spec: &PipelineSpec,
+    columns: &arrow::datatypes::SchemaRef,
+    context: &Arc<StageContext>,
+    report: &mut String,
+) -> Vec<Error> {
+    let mut problems = Vec::new();
+    let mut schema = Arc::clone(columns);
+    for (index, entry) in spec.stages.iter().enumerate() {
+        let stage = entry.stage();
+        let next = match stage.output_schema(&schema) {
+            Ok(next) => next,
+            Err(error) => {
+                problems.push(error.at_stage(index));
+                break;
+            }
+        };
+        let (input, shared) = (Arc::clone(&schema), Arc::clone(context));
+        let opened = tokio::task::spawn_blocking(move || stage.open(&shared, &input).map(drop)).await;
+        match opened.unwrap_or_else(|error| Err(Error::internal(error))) {
+            Ok(()) => *report += &format!("stage          {}: {}\n", entry.name(), entry.kind()),
+            Err(error) => problems.push(error.at_stage(index)),
+        }
+        schema = next;
+    }
+    for (model, provider) in context.models.providers_used() {
+        *report += &format!("model          {model} on {provider}\n");
+    }
+    problems
+}
+
+/// What the output holds, and whether it can be written to.
+async fn output(spec: &PipelineSpec, root: &crate::storage::Location) -> Result<String> {
+    let fingerprint = prepare::fingerprint(spec)?;
+    let held = commit::open_output(root, &fingerprint, false).await?;
+    // A probe is the only honest answer to whether a store can be written to; it leaves nothing behind.
+    let existed = root.local().is_some_and(std::path::Path::exists);
+    let probe = root.join(&format!(".simdrop-validate-{}", std::process::id()));
+    probe.write("probe").await?;
+    probe.delete().await?;
+    if let Some(folder) = root.local().filter(|_| !existed) {
+        // Only an empty folder is removed, so one that somebody else has begun to fill stays.
+        let _ = std::fs::remove_dir(folder);
+    }
+    Ok(match held {
+        None => format!("{}: empty, can be written to", root.uri()),
+        Some(dataset) => format!("{}: this pipeline's dataset, {} clips", root.uri(), dataset.counts.clips),
+    })
+}
+
+pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
+    let loaded = load(&args.pipeline)?;
+    if args.analyze {
+        return analyze(&loaded).await.map_err(|error| place(&loaded, error));
+    }
+    let spec = &loaded.spec;
+    let context = prepare::context(spec)?;
+    let fingerprint = prepare::fingerprint(spec).map_err(|error| place(&loaded, error))?;
+    let manifest = local::list(spec, &fingerprint, &context).await?;
+    let root = context.storage.locate(&spec.output.path)?;
+    let files = manifest.units.iter().map(|unit| object_store::ObjectMeta {
+        location: commit::unit_file(&root, &fingerprint, &unit.id).path().clone(),
+        last_modified: chrono::DateTime::UNIX_EPOCH,
+        size: 0,
+        e_tag: None,
+        version: None,
+    });
+    let plan = plan::build(spec, &fingerprint, &manifest.schema, files.collect())
+        .map_err(|error| place(&loaded, error))?;
+    print(&format!(
+        "{} clips in {} work units, {} threads, {} of memory\n{}",
+        manifest.clips(),
+        manifest.units.len(),
+        prepare::threads(spec),
+        bytesize::ByteSize(prepare::memory_limit(spec) as u64),
+        DisplayableExecutionPlan::new(plan.as_ref()).indent(false)
+    ))
+}
+
+/// Runs into a folder of its own, so that the output stays as it is.
+async fn analyze(loaded: &LoadedSpec) -> Result<()> {
+    let folder = Scratch::new("analyze")?;
+    let mut spec = loaded.spec.clone();
+    spec.output.path = folder.path().join("dataset").display().to_string();
+    let outcome = run_spec(spec, false, ProgressMode::Auto).await?;
+    let mut text = outcome.plan.unwrap_or_default();
+    let run = outcome.dataset.runs.last().ok_or_else(|| Error::internal("a dataset without a run"))?;
+    writeln!(text, "\n{:<20} {:>8} {:>8} {:>8} {:>12} {:>10} {:>10}", "stage", "rows", "dropped", "failed", "bytes out", "busy s", "rows/busy s")
+        .map_err(Error::internal)?;
+    for stage in &run.stages {
+        writeln!(
+            text,
+            "{:<20} {:>8} {:>8} {:>8} {:>12} {:>10.3} {:>10.1}",
+            stage.stage,
+            stage.rows,
+            stage.dropped,
+            stage.failed,
+            bytesize::ByteSize(stage.bytes).to_string(),
+            stage.busy_s,
+            stage.rows as f64 / stage.busy_s.max(1e-9)
+        )
+        .map_err(Error::internal)?;
+    }
+    writeln!(text, "peak memory {}, {:.2} s", bytesize::ByteSize(run.peak_memory), run.seconds).map_err(Error::internal)?;
+    print(&text)
+}
+
+/// A folder that is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    pub(super) fn new(what: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("simdrop-{what}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!("{} could not be removed: {error}", self.0.display());
+        }
+    }
+}
+
+pub(super) async fn noise(args: NoiseArgs) -> Result<()> {
+    let loaded = load(&args.pipeline)?;
+    let context = prepare::context(&loaded.spec)?;
+    let mut written = 0;
+    for stage in &loaded.spec.stages {
+        let StageSpec::Score(config) = stage.clone() else { continue };
+        let (shared, folder) = (Arc::clone(&context), args.output.join(stage.name()));
+        let files = tokio::task::spawn_blocking(move || crate::stage::score::export_noise(&config, &shared, &folder)).await;
+        for file in files.map_err(Error::internal)?? {
+            written += 1;
+            print(&format!("{}\n", file.display()))?;
+        }
+    }
+    if written == 0 {
+        return Err(Error::config(format!("{} has no score stage, so there is no noise", args.pipeline.pipeline.display())));
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Runs a pipeline in this process.
+//!
+//! A few work units run at once, each as one partition of the plan; within a unit all stages overlap. What is shared
+//! (cores, memory, models) bounds the rest, so more units at once would only wait.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::ArrowWriter;
+
+use super::{RunOutcome, RunRequest, prepare};
+use crate::commit::{self, OutputLock};
+use crate::dataset::{Counts, Dataset, Receipt, RunEntry};
+use crate::error::{Error, Result};
+use crate::manifest::{Manifest, Unit};
+use crate::plan::{self, sink_exec};
+use crate::progress::Progress;
+use crate::spec::{MaxFailures, PipelineSpec};
+use crate::stage::StageContext;
+use crate::storage::Location;
+
+/// A session that can execute our plans.
+pub fn session(context: &Arc<StageContext>, progress: &Arc<Progress>) -> Result<SessionContext> {
+    let config = SessionConfig::new()
+        .with_batch_size(1024)
+        .with_extension(Arc::clone(context))
+        .with_extension(Arc::clone(progress));
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(context.pool())).build_arc()?;
+    Ok(SessionContext::new_with_config_rt(config, runtime))
+}
+
+/// Runs the pipeline and commits its dataset.
+pub async fn run(request: RunRequest) -> Result<RunOutcome> {
+    let RunRequest { spec, overwrite, context, progress, stop } = request;
+    let started_at = commit::now();
+    let fingerprint = prepare::fingerprint(&spec)?;
+    let root = context.storage.locate(&spec.output.path)?;
+    let _lock = OutputLock::take(&root)?;
+    let previous = commit::open_output(&root, &fingerprint, overwrite).await?;
+    let manifest = list(&spec, &fingerprint, &context).await?;
+    let ids: HashSet<&str> = manifest.units.iter().map(|unit| unit.id.as_str()).collect();
+    let mut receipts = commit::read_receipts(&root, &fingerprint, &ids).await?;
+    let pending: Vec<&Unit> = manifest.units.iter().filter(|unit| !receipts.contains_key(&unit.id)).collect();
+    let resumed = receipts.len();
+    if pending.is_empty()
+        && let Some(dataset) = previous.as_ref().filter(|dataset| lists(dataset, &manifest, &fingerprint))
+    {
+        return Ok(RunOutcome { dataset: dataset.clone(), up_to_date: true, plan: None });
+    }
+    tracing::info!("{} clips in {} work units, {resumed} of them done before", manifest.clips(), manifest.units.len());
+    progress.expect(pending.iter().map(|unit| unit.rows.num_rows() as u64).sum());
+    let mut files = Vec::with_capacity(pending.len());
+    for unit in &pending {
+        files.push(write_unit(&root, &fingerprint, unit).await?);
+    }
+    let plan = plan::build(&spec, &fingerprint, &manifest.schema, files)?;
+    let task = session(&context, &progress)?.task_ctx();
+    let limit = failure_limit(&spec, manifest.clips(), &receipts);
+    let done = tokio::select! {
+        done = execute(&plan, &task, &stop, prepare::threads(&spec).max(2)) => done,
+        error = watch(&progress, limit, &context.cancel) => Err(error),
+    };
+    // Threads that still compute look at this and end.
+    context.cancel.cancel();
+    let done = done?;
+    check_failures(&progress, limit)?;
+    let counts = done.iter().fold(Counts::default(), |mut sum, receipt| {
+        sum.add(receipt.counts);
+        sum
+    });
+    receipts.extend(done.into_iter().map(|receipt| (receipt.unit.clone(), receipt)));
+    let ordered: Vec<Receipt> = manifest.units.iter().filter_map(|unit| receipts.remove(&unit.id)).collect();
+    if ordered.len() < manifest.units.len() {
+        return Err(Error::Cancelled);
+    }
+    let run = RunEntry {
+        run: 0,
+        started_at,
+        seconds: progress.elapsed().as_secs_f64(),
+        units: pending.len() as u64,
+        units_resumed: resumed as u64,
+        counts,
+        providers: context.models.providers_used(),
+        peak_memory: prepare::peak_memory(),
+        stages: progress.stages().iter().map(Into::into).collect(),
+    };
+    let dataset = commit::commit(&root, previous.as_ref(), &spec, &fingerprint, ordered, run).await?;
+    let plan = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(true).to_string();
+    Ok(RunOutcome { dataset, up_to_date: false, plan: Some(plan) })
+}
+
+/// Lists the sources on a thread of its own.
+pub async fn list(spec: &PipelineSpec, fingerprint: &str, context: &Arc<StageContext>) -> Result<Manifest> {
+    let (spec, fingerprint, storage) = (spec.clone(), fingerprint.to_owned(), context.storage.clone());
+    tokio::task::spawn_blocking(move || Manifest::list(&spec, &fingerprint, &storage))
+        .await
+        .map_err(|error| Error::internal(format!("listing the sources panicked: {error}")))?
+}
+
+fn lists(dataset: &Dataset, manifest: &Manifest, fingerprint: &str) -> bool {
+    dataset.fingerprint == fingerprint
+        && dataset.clips.iter().map(|clips| &clips.unit).eq(manifest.units.iter().map(|unit| &unit.id))
+}
+
+async fn write_unit(root: &Location, fingerprint: &str, unit: &Unit) -> Result<object_store::ObjectMeta> {
+    let file = commit::unit_file(root, fingerprint, &unit.id);
+    let mut writer = ArrowWriter::try_new(Vec::new(), unit.rows.schema(), None)?;
+    writer.write(&unit.rows)?;
+    file.write(writer.into_inner()?).await?;
+    commit::stat(&file).await
+}
+
+/// Executes the partitions of a plan, `at_once` at a time, until they are done or no more are to be started.
+async fn execute(
+    plan: &Arc<dyn ExecutionPlan>,
+    task: &Arc<TaskContext>,
+    stop: &tokio_util::sync::CancellationToken,
+    at_once: usize,
+) -> Result<Vec<Receipt>> {
+    use datafusion::physical_plan::ExecutionPlanProperties;
+    let partitions = plan.output_partitioning().partition_count();
+    futures::stream::iter(0..partitions)
+        .take_until(stop.cancelled())
+        .map(|partition| async move {
+            let batches = plan.execute(partition, Arc::clone(task))?.try_collect::<Vec<_>>().await?;
+            let receipts = batches.iter().map(sink_exec::decode).collect::<Result<Vec<_>>>()?;
+            Ok::<_, Error>(receipts.into_iter().flatten().collect::<Vec<_>>())
+        })
+        .buffer_unordered(at_once)
+        .try_concat()
+        .await
+}
+
+/// Most failed clips of this run, given those of the units that were done before.
+fn failure_limit(spec: &PipelineSpec, clips: usize, before: &HashMap<String, Receipt>) -> Option<(u64, MaxFailures)> {
+    let limit = spec.run.max_failures?;
+    let allowed = match limit {
+        MaxFailures::Count(count) => count,
+        MaxFailures::Share(share) => (share * clips as f64).floor() as u64,
+    };
+    let failed: u64 = before.values().map(|receipt| receipt.counts.failed).sum();
+    Some((allowed.saturating_sub(failed), limit))
+}
+
+/// Ends when too many clips have failed, or when everything is to stop.
+async fn watch(
+    progress: &Progress,
+    limit: Option<(u64, MaxFailures)>,
+    cancel: &tokio_util::sync::CancellationToken,
+) -> Error {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return Error::Cancelled,
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+        if let Err(error) = check_failures(progress, limit) {
+            return error;
+        }
+    }
+}
+
+fn check_failures(progress: &Progress, limit: Option<(u64, MaxFailures)>) -> Result<()> {
+    let failed: u64 = progress.stages().iter().map(|stage| stage.failed).sum();
+    let Some((_, limit)) = limit.filter(|(allowed, _)| failed > *allowed) else { return Ok(()) };
+    let limit = match limit {
+        MaxFailures::Count(count) => count.to_string(),
+        MaxFailures::Share(share) => format!("{} %", share * 100.0),
+    };
+    Err(Error::State(format!(
+        "{failed} clips of this run have failed, run.max_failures allows {limit}; the units that are done are kept: mend \
+         the clips or raise the limit, and run again"
+    )))
+}
