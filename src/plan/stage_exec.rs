@@ -197,7 +197,8 @@ struct StageRun {
 
 impl StageRun {
     async fn drive(mut self, sender: Sender<Result<RecordBatch, DataFusionError>>) -> Result<()> {
-        let operator = self.open().await?;
+        let operator = open(&self.operator, &self.stage, &self.context, self.input.schema()).await;
+        let operator = operator.map_err(|error| error.at_stage(self.node.index))?;
         let limits = self.stage.limits();
         let budget = self.context.frames_budget(self.node.index, self.node.frame_stages);
         let busy: Arc<AtomicU64> = Arc::default();
@@ -247,18 +248,6 @@ impl StageRun {
         Ok(())
     }
 
-    /// The operator of this node, opened by whichever partition comes first.
-    async fn open(&self) -> Result<Arc<dyn Operator>> {
-        let opened = self.operator.get_or_try_init(|| async {
-            let (stage, context, schema) =
-                (Arc::clone(&self.stage), Arc::clone(&self.context), self.input.schema());
-            tokio::task::spawn_blocking(move || stage.open(&context, &schema))
-                .await
-                .map_err(|error| Error::internal(format!("a stage panicked while it was opened: {error}")))?
-        });
-        Ok(Arc::clone(opened.await.map_err(|error| error.at_stage(self.node.index))?))
-    }
-
     fn count(&self, made: &ClipBatch, settled: bool, busy: &AtomicU64) -> Result<()> {
         let took = busy.swap(0, Ordering::Relaxed);
         let bytes = rechunk::bytes(made);
@@ -271,6 +260,22 @@ impl StageRun {
         self.settled.add((dropped + failed) as usize);
         Ok(())
     }
+}
+
+/// The operator of a node, opened by whichever partition comes first.
+async fn open(
+    cell: &OnceCell<Arc<dyn Operator>>,
+    stage: &Arc<dyn Stage>,
+    context: &Arc<StageContext>,
+    input: SchemaRef,
+) -> Result<Arc<dyn Operator>> {
+    let opened = cell.get_or_try_init(|| async {
+        let (stage, context) = (Arc::clone(stage), Arc::clone(context));
+        tokio::task::spawn_blocking(move || stage.open(&context, &input))
+            .await
+            .map_err(|error| Error::internal(format!("a stage panicked while it was opened: {error}")))?
+    });
+    Ok(Arc::clone(opened.await?))
 }
 
 /// Adds the time that a future computes for while it is polled.
