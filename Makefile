@@ -1,0 +1,54 @@
+# The commands of this repository; `make help` lists them. Every target does the set-up that it needs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup build demo test test-rust test-python bench lint schemas clean
+
+# A library of your own, such as that of the wheel onnxruntime-gpu, goes before the one that `make setup` fetches.
+export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# One profile for everything: the program, its tests and its lints share what they can of the dependencies' build.
+CARGO := cargo
+PROFILE := --release --locked
+SIMDROP := target/release/simdrop
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## install what is missing: system packages, ONNX Runtime
+	@scripts/setup.sh
+
+build: setup ## build target/release/simdrop
+	@$(CARGO) build $(PROFILE) --bin simdrop
+	@scripts/place-binary.sh $(SIMDROP)
+
+demo: build ## run pipelines/demo.yaml on the clips in data/, then ask one question of the result
+	@$(SIMDROP) run pipelines/demo.yaml
+	@echo
+	@echo "keep rate by source (sql/keep-rate-by-source.sql):"
+	@$(SIMDROP) sql out/demo -f sql/keep-rate-by-source.sql
+
+test: lint test-python test-rust ## everything that .ci/run checks
+
+test-rust: setup ## the tests in Rust
+	@$(CARGO) test $(PROFILE)
+
+test-python: build ## read what simdrop wrote with other programs: webdataset, PyAV, DuckDB, pyarrow
+	@scripts/test-python.sh
+
+bench: build ## criterion benches, then the throughput of the demo by stage beside the limits of this machine
+	@$(CARGO) bench --locked
+	@$(SIMDROP) bench pipelines/demo.yaml
+
+lint: setup ## formatting and clippy, warnings are errors
+	@scripts/lint.sh
+
+schemas: build ## write schemas/ anew from the types
+	@$(SIMDROP) schema --write
+
+clean: ## remove what was built and written: target/ and out/ (.deps/ stays)
+	@rm -rf out
+	@$(CARGO) clean
+	@rm -rf target
