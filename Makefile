@@ -3,6 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+# The tests need the ffmpeg command as well.
+test test-rust test-python: SETUP_FOR := test
 .PHONY: help setup build demo test test-rust test-python bench lint schemas clean
 
 # A library of your own, such as that of the wheel onnxruntime-gpu, goes before the one that `make setup` fetches.
@@ -18,7 +20,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## install what is missing: system packages, ONNX Runtime
-	@scripts/setup.sh
+	@scripts/setup.sh $(SETUP_FOR)
 
 build: setup ## build target/release/simdrop
 	@$(CARGO) build $(PROFILE) --bin simdrop

@@ -24,10 +24,14 @@ as_root() {
 apt_install() {
     local hint="install these packages and try again: $*"
     have apt-get || die "this is not Debian or Ubuntu; $hint (Debian's names; FFmpeg 5.1 or newer)"
-    say "setup: installing $*"
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q)
+    say "setup: installing $*; this may take two minutes"
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -q) log
+    log=$(mktemp)
     # An update may fail for one repository of several; what counts is whether the packages can be installed.
-    as_root "${apt[@]}" update >&2 || say "setup: apt-get update did not succeed, going on"
-    as_root "${apt[@]}" install -y --no-install-recommends "$@" >&2 \
-        || die "could not install system packages; as root: apt-get install --no-install-recommends $*"
+    as_root "${apt[@]}" update >"$log" 2>&1 || say "setup: apt-get update did not succeed, going on"
+    if ! as_root "${apt[@]}" install -y --no-install-recommends "$@" >>"$log" 2>&1; then
+        tail -n 15 "$log" >&2
+        die "could not install system packages (log: $log); as root: apt-get install --no-install-recommends $*"
+    fi
+    rm -f "$log"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a fresh machine ready to build and run: system packages, ONNX Runtime, and a check for Rust. Does nothing, in a
-# moment, where nothing is missing.
+# setup.sh [run|test]: makes a fresh machine ready to build and run, or also to test: system packages, ONNX Runtime, and a
+# check for Rust. Does nothing, in a moment, where nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -8,35 +8,40 @@ cd "$(dirname "$0")/.."
 RUST=1.95
 ORT=1.31.1
 ORT_DIR=.deps/onnxruntime
+ORT_FILE=$ORT_DIR/libonnxruntime.so.$ORT
+FOR=${1:-run}
 
 # Packages that are missing, judged by what they bring and not by dpkg, so that FFmpeg built by hand counts as well.
 missing_packages() {
     local library
+    # What Cargo.toml's features of ffmpeg-next link to.
     have pkg-config || echo pkg-config
-    for library in libavcodec libavdevice libavfilter libavformat libavutil libswresample libswscale; do
+    for library in libavcodec libavformat libavutil libswscale; do
         pkg-config --exists "$library" 2>/dev/null || echo "$library-dev"
     done
-    have ffmpeg && have ffprobe || echo ffmpeg
-    have clang || echo clang
-    has_libclang || echo libclang-dev
-    # A linker and the C library's headers, which Rust and bindgen need.
+    # bindgen loads libclang and asks clang for its header folders.
+    have clang && has_libclang || echo clang libclang1
+    # A linker and the C library's headers.
     { have cc && echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; } || echo build-essential
+    [ -f "$ORT_FILE" ] || have_pip || echo python3-pip
+    # The tests make odd videos with the command line.
+    [ "$FOR" = run ] || { have ffmpeg && have ffprobe; } || echo ffmpeg
 }
 
 has_libclang() {
-    local found
     [ -n "${LIBCLANG_PATH:-}" ] && return
-    found=$(compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' || compgen -G '/usr/lib/*/libclang*.so*' \
-        || compgen -G '/usr/lib*/libclang*.so*' || compgen -G '/usr/local/lib/libclang*.so*') || return
-    [ -n "$found" ]
+    { find -L /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu /usr/lib64 /usr/local/lib -maxdepth 1 \
+        \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) 2>/dev/null || true; } | grep -q .
 }
+
+have_pip() { python3 -m pip --version >/dev/null 2>&1; }
 
 system_packages() {
     local missing
-    mapfile -t missing < <(missing_packages)
+    read -ra missing <<<"$(missing_packages | tr '\n' ' ')"
     [ "${#missing[@]}" = 0 ] && return
     apt_install "${missing[@]}"
-    mapfile -t missing < <(missing_packages)
+    read -ra missing <<<"$(missing_packages | tr '\n' ' ')"
     [ "${#missing[@]}" = 0 ] || die "still missing after the installation: ${missing[*]}"
 }
 
@@ -53,12 +58,11 @@ rust() {
 # ONNX Runtime's shared library, out of the Python wheel: the library does not depend on the version of Python, so
 # one wheel a machine type is enough, and pip checks its hash.
 onnxruntime() {
-    local file="$ORT_DIR/libonnxruntime.so.$ORT" machine wheels
+    local machine wheels
     machine=$(uname -m)
-    if [ ! -f "$file" ]; then
+    if [ ! -f "$ORT_FILE" ]; then
         [ "$(uname -s)" = Linux ] && [ -f "scripts/onnxruntime-$machine.txt" ] || die \
             "no ONNX Runtime is pinned for $(uname -s) $machine; set ORT_DYLIB_PATH to a libonnxruntime.so of version $ORT"
-        python3 -m pip --version >/dev/null 2>&1 || apt_install python3 python3-pip
         say "setup: fetching ONNX Runtime $ORT"
         mkdir -p "$ORT_DIR"
         wheels=$(mktemp -d .deps/wheel.XXXXXX)
@@ -81,7 +85,7 @@ with zipfile.ZipFile(wheel) as archive:
 PYTHON
         mv "$wheels"/libonnxruntime_providers_shared.so "$ORT_DIR/"
         # Last, and by a rename: the file is whole or not there.
-        mv "$wheels/libonnxruntime.so.$ORT" "$file"
+        mv "$wheels/libonnxruntime.so.$ORT" "$ORT_FILE"
         rm -rf "$wheels"
     fi
     [ "$(readlink "$ORT_DIR/libonnxruntime.so")" = "libonnxruntime.so.$ORT" ] \

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Checks what simdrop wrote with programs of others. Where their environment cannot be made, says so loudly and goes on:
+# the Rust tests do not need it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+if ! scripts/python-env.sh; then
+    say "****************************************************************************************"
+    say "*** SKIPPED: the Python checks (webdataset, PyAV, DuckDB, pyarrow; kill and resume)  ***"
+    say "*** .deps/venv could not be made; the reason stands above. Nothing of them was run.  ***"
+    say "****************************************************************************************"
+    exit 0
+fi
+python=.deps/venv/bin/python
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+target/release/simdrop run pipelines/demo.yaml --set "output.path=$work/demo" --progress none >/dev/null
+"$python" tests/python/check_shards.py "$work/demo"
+"$python" tests/python/check_hostile.py
+"$python" tests/python/kill_resume.py --clips 24 --kills 4
