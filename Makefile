@@ -27,7 +27,7 @@ build: setup ## build target/release/simdrop
 	@scripts/place-binary.sh $(SIMDROP)
 
 demo: build ## run pipelines/demo.yaml on the clips in data/, then ask one question of the result
-	@$(SIMDROP) run pipelines/demo.yaml
+	@$(SIMDROP) run pipelines/demo.yaml --overwrite
 	@echo
 	@echo "keep rate by source (sql/keep-rate-by-source.sql):"
 	@$(SIMDROP) sql out/demo -f sql/keep-rate-by-source.sql
