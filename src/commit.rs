@@ -221,3 +221,6 @@ fn is_stale_work(name: &str, fingerprint: &str, units: &HashSet<&str>) -> bool {
 pub async fn stat(file: &Location) -> Result<object_store::ObjectMeta> {
     file.store().head(file.path()).await.map_err(Error::storage("read", file.uri()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -241,3 +241,6 @@ pub fn check_spans(clips: &ClipBatch) -> Result<Vec<Option<Fate>>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

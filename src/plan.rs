@@ -79,3 +79,6 @@ pub fn stages(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
     chain.reverse();
     chain
 }
+
+#[cfg(test)]
+mod tests;

@@ -316,3 +316,6 @@ impl StageTask {
         self.context.cancel.is_cancelled()
     }
 }
+
+#[cfg(test)]
+mod tests;
