@@ -25,8 +25,8 @@ pub struct OutputSpec {
     #[schemars(range(min = 1, max = 100_000))]
     pub max_samples: usize,
     /// Most bytes in a shard, such as `1GB`; one sample may pass it.
-    #[serde(default = "default_bytes")]
-    #[schemars(with = "String")]
+    #[serde(default = "default_bytes", with = "crate::spec::bytes")]
+    #[schemars(schema_with = "crate::spec::bytes::schema")]
     pub max_bytes: ByteSize,
 }
 

@@ -1,0 +1,128 @@
+//! From a file to a pipeline, or to everything that is wrong with it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_path_to_error::Segment;
+
+use super::diagnostics::{self, Diagnostic, Diagnostics};
+use super::environment::{self, Environment};
+use super::tree::{Node, Place};
+use super::{PipelineSpec, check, overrides, path, schema, shape, yaml};
+
+/// A pipeline with the text that it comes from.
+#[derive(Debug, Clone)]
+pub struct LoadedSpec {
+    /// The pipeline.
+    pub spec: PipelineSpec,
+    /// The file.
+    pub path: PathBuf,
+    tree: Node,
+}
+
+impl LoadedSpec {
+    /// Where `path` is written: the file's name (or `command line`), line and column, from 1, and the text there.
+    ///
+    /// A path is written as `run.threads`, `sources[0].path`, `stages[2].models.base` or `stages.decode.fps`: a stage's
+    /// settings follow its number or name. Of what is not written down, the nearest thing around it is the place.
+    pub fn locate(&self, path: &str) -> (String, usize, usize, String) {
+        let place = path::locate(&self.tree, path);
+        let (line, column) = place.line_column();
+        (place.source.name().to_owned(), line, column, place.text().to_owned())
+    }
+
+    /// A mistake at `path` that shows only now, such as a file that is not there.
+    pub fn diagnose(&self, path: &str, message: impl fmt::Display, help: impl fmt::Display) -> Diagnostic {
+        Diagnostic::at(path::locate(&self.tree, path), message).help(help)
+    }
+}
+
+/// Reads the pipeline in the file at `path`, with `sets` (`KEY=VALUE`) put over it.
+pub fn load(path: &Path, sets: &[String], environment: &Environment<'_>) -> Result<LoadedSpec, Diagnostics> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| Diagnostic::new(format!("cannot read {name}: {error}")))?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let source = diagnostics::source(&name, text);
+            let place = Place::new(&source, valid..valid + char::REPLACEMENT_CHARACTER.len_utf8());
+            return Err(Diagnostic::at(place, "this is no UTF-8 text").help("is it a pipeline at all?").into());
+        }
+    };
+    parse(path, text, sets, environment)
+}
+
+/// Reads the pipeline in `text`, which is called `path`, with `sets` (`KEY=VALUE`) put over it.
+pub fn parse(
+    path: &Path,
+    text: String,
+    sets: &[String],
+    environment: &Environment<'_>,
+) -> Result<LoadedSpec, Diagnostics> {
+    let source = diagnostics::source(path.display().to_string(), text);
+    let end = source.inner().len();
+    let root = yaml::parse(&source, 0..end).map_err(Diagnostics::new)?;
+    let Some(mut tree) = root else {
+        let help = "a pipeline has at least `name`, `sources` and `output`; see pipelines/demo.yaml";
+        return Err(Diagnostic::at(Place::new(&source, 0..0), "the file is empty").help(help).into());
+    };
+    let mut mistakes = Vec::new();
+    environment::substitute(&mut tree, environment, &mut mistakes);
+    shape::spell_out_stages(&mut tree);
+    for set in sets {
+        if let Err(wrong) = overrides::apply(&mut tree, set) {
+            mistakes.extend(wrong);
+        }
+    }
+    shape::spell_out_stages(&mut tree);
+    let shape = shape::check(&mut tree, &schema::pipeline());
+    let sound = mistakes.is_empty() && shape.all.is_empty();
+    mistakes.extend(shape.all);
+    let spec = serde_path_to_error::deserialize::<_, PipelineSpec>(tree.to_json());
+    match spec {
+        Ok(spec) => {
+            // What follows from a field that is wrong, or that had an unknown name, would only confuse.
+            let below = |path: &str, wrong: &str| {
+                path.strip_prefix(wrong).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            };
+            let follows = |path: &str| shape.paths.iter().any(|wrong| !wrong.is_empty() && below(path, wrong));
+            let structural = check(&spec).into_iter().filter(|mistake| !follows(&mistake.path));
+            mistakes.extend(
+                structural.map(|mistake| {
+                    Diagnostic::at(path::locate(&tree, &mistake.path), mistake.message).help(mistake.help)
+                }),
+            );
+            if mistakes.is_empty() {
+                return Ok(LoadedSpec { spec, path: path.to_owned(), tree });
+            }
+        }
+        Err(error) if sound => {
+            let place = path::locate(&tree, &written(error.path()));
+            mistakes.push(Diagnostic::at(place, error.into_inner()));
+        }
+        Err(_) => {}
+    }
+    Err(Diagnostics::new(mistakes))
+}
+
+/// A path of serde's as users write it, without the kinds of stages.
+fn written(path: &serde_path_to_error::Path) -> String {
+    let mut text = String::new();
+    let mut kind_follows = false;
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => {
+                text.push_str(&format!("[{index}]"));
+                kind_follows = text.starts_with("stages[") && !text.contains('.');
+            }
+            Segment::Map { key } if !text.is_empty() => text.push_str(&format!(".{key}")),
+            Segment::Map { key } => text.push_str(key),
+            Segment::Enum { .. } if kind_follows => kind_follows = false,
+            Segment::Enum { variant } => text.push_str(&format!(".{variant}")),
+            Segment::Unknown => {}
+        }
+    }
+    text
+}
