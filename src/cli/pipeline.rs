@@ -14,7 +14,7 @@ use crate::manifest::Manifest;
 use crate::plan;
 use crate::progress::Progress;
 use crate::progress::display::{self, ProgressMode};
-use crate::spec::{self, LoadedSpec, PipelineSpec, StageSpec};
+use crate::spec::{self, Diagnostic, Diagnostics, LoadedSpec, PipelineSpec, StageSpec};
 use crate::stage::StageContext;
 use crate::{schema, summary};
 
@@ -26,8 +26,18 @@ pub(super) fn load(args: &PipelineArgs) -> Result<LoadedSpec> {
 /// An error about a stage gets the place of the stage in the file.
 pub(super) fn place(loaded: &LoadedSpec, error: Error) -> Error {
     match error {
-        Error::Stage { index, message } => loaded.diagnose(&format!("stages[{index}]"), &message).into(),
+        Error::Stage { .. } => diagnostic(loaded, &error).into(),
         other => other,
+    }
+}
+
+/// What is wrong, where it stands, and what to do: our messages say the last behind a semicolon.
+fn diagnostic(loaded: &LoadedSpec, error: &Error) -> Diagnostic {
+    let text = error.to_string();
+    let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
+    match error {
+        Error::Stage { index, .. } => loaded.diagnose(&format!("stages[{index}]"), message, help),
+        _ => Diagnostic::new(message).help(help),
     }
 }
 
@@ -99,13 +109,10 @@ pub(super) async fn validate(args: PipelineArgs) -> Result<()> {
         Err(error) => problems.push(error),
     }
     print(&report)?;
-    let mut problems = problems.into_iter().map(|error| place(&loaded, error));
-    let Some(first) = problems.next() else { return print("valid\n") };
-    let rest: Vec<String> = problems.map(|error| error.to_string()).collect();
-    if rest.is_empty() {
-        return Err(first);
+    if problems.is_empty() {
+        return print("valid\n");
     }
-    Err(Error::Diagnostics(std::iter::once(format!("error: {first}")).chain(rest).collect::<Vec<_>>().join("\nerror: ")))
+    Err(problems.iter().map(|error| diagnostic(&loaded, error)).collect::<Diagnostics>().into())
 }
 
 fn sources(manifest: &Manifest, report: &mut String) -> Result<()> {

@@ -59,5 +59,5 @@ pub fn fingerprint(spec: &PipelineSpec) -> Result<String> {
             files.push((file.to_owned(), hash.finalize().to_hex().to_string()));
         }
     }
-    Ok(spec::fingerprint(spec, files))
+    spec::fingerprint(spec, files)
 }

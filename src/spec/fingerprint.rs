@@ -30,7 +30,7 @@ pub fn fingerprint(spec: &PipelineSpec, files: impl IntoIterator<Item = (String,
         "clips_per_unit": clips_per_unit,
         "files": files,
     });
-    Ok(blake3::hash(canonical(identity).to_string().as_bytes()).to_hex().to_string())
+    Ok(blake3::hash(canonical(identity).to_string().as_bytes()).to_hex()[..32].to_owned())
 }
 
 /// A stage without what only changes how fast it is.
