@@ -5,6 +5,7 @@
 //! [`commit`] turns the receipts of the units into a dataset, and [`sql`] asks questions of it. [`video`] and [`model`]
 //! are the boundaries to FFmpeg and ONNX Runtime.
 
+pub mod bench;
 pub mod cli;
 pub mod commit;
 pub mod dataset;

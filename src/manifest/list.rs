@@ -53,7 +53,7 @@ pub(super) fn rows(list: &str, source: &SourceSpec, _storage: &Storage) -> Resul
         .enumerate()
         .map(|(row, uri)| match uri.map(str::trim) {
             None | Some("") => Err(wrong(&format!("row {} has no uri", row + 1))),
-            Some(uri) => locate(uri, base),
+            Some(uri) => Ok(locate(uri, base)),
         })
         .collect::<Result<Vec<Listed>>>()?;
     let columns = table_schema
@@ -68,10 +68,10 @@ pub(super) fn rows(list: &str, source: &SourceSpec, _storage: &Storage) -> Resul
     fixed_rows(&files, source, &dataset, columns)
 }
 
-fn locate(uri: &str, base: &Path) -> Result<Listed> {
+fn locate(uri: &str, base: &Path) -> Listed {
     if let Some((scheme, rest)) = uri.split_once("://") {
         if scheme != "file" {
-            return Ok(Listed { uri: uri.to_owned(), ..Listed::default() });
+            return Listed { uri: uri.to_owned(), ..Listed::default() };
         }
         return walk::stat(Path::new(rest));
     }

@@ -24,7 +24,7 @@ pub(super) fn rows(path: &str, source: &SourceSpec) -> Result<RecordBatch> {
             VIDEO_EXTENSIONS.join(", ")
         )));
     }
-    let files: Vec<Listed> = found.iter().map(|file| stat(file)).collect::<Result<_>>()?;
+    let files: Vec<Listed> = found.iter().map(|file| stat(file)).collect();
     let named = base.file_name().map(|name| name.to_string_lossy().into_owned());
     let dataset = source.dataset.clone().or(named).unwrap_or_else(|| "clips".to_owned());
     fixed_rows(&files, source, &dataset, Vec::new())
@@ -80,12 +80,11 @@ fn is_video(path: &Path) -> bool {
 }
 
 /// A file as the manifest knows it; one that is not there has no size, and fails where it is opened.
-pub(super) fn stat(path: &Path) -> Result<Listed> {
-    let uri = path
-        .to_str()
-        .ok_or_else(|| Error::config(format!("the name of {} is not UTF-8: rename it", path.display())))?;
-    let uri = uri.strip_prefix("./").unwrap_or(uri).to_owned();
-    Ok(match std::fs::metadata(path) {
+pub(super) fn stat(path: &Path) -> Listed {
+    // A name that is not UTF-8 cannot be written down: its clip fails as one that is not there.
+    let uri = path.to_string_lossy();
+    let uri = uri.strip_prefix("./").unwrap_or(&uri).to_owned();
+    match std::fs::metadata(path) {
         Ok(metadata) => {
             let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             let modified = modified.map_or(0, |since| since.as_nanos());
@@ -96,5 +95,5 @@ pub(super) fn stat(path: &Path) -> Result<Listed> {
             }
         }
         Err(_) => Listed { uri, ..Listed::default() },
-    })
+    }
 }

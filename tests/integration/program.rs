@@ -59,7 +59,8 @@ impl Workplace {
 
     /// Links a clip that the repository ships under another name.
     pub(crate) fn clip(&self, shipped: &str, name: &str) {
-        std::os::unix::fs::symlink(root().join("data/clips/real").join(shipped), self.path("clips").join(name)).unwrap();
+        std::os::unix::fs::symlink(root().join("data/clips/real").join(shipped), self.path("clips").join(name))
+            .unwrap();
     }
 
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) {

@@ -32,7 +32,8 @@ fn kill_after(place: &Workplace, pipeline: &str, output: &str, done: usize) {
     child.wait().unwrap();
 }
 
-const ROWS: &str = "select clip_id, uri, fate, fate_reason, shard, key, \"offset\", size, caption from clips order by clip_id";
+const ROWS: &str =
+    "select clip_id, uri, fate, fate_reason, shard, key, \"offset\", size, caption from clips order by clip_id";
 
 #[test]
 fn a_killed_run_goes_on_to_the_same_dataset() {
@@ -75,7 +76,8 @@ fn a_second_run_has_nothing_to_do_and_a_new_clip_is_added() {
     assert_eq!(before, std::fs::read(place.path("out/dataset.json")).unwrap());
     place.clip("carphone.mp4", "new.mp4");
     expect_code(&place.run(&pipeline, "out"), 0);
-    let counts = place.query("out", "select count(*) as n, count(distinct clip_id) as ids from clips where fate = 'kept'");
+    let counts =
+        place.query("out", "select count(*) as n, count(distinct clip_id) as ids from clips where fate = 'kept'");
     assert_eq!((counts[0]["n"].as_u64(), counts[0]["ids"].as_u64()), (Some(7), Some(7)));
 }
 

@@ -46,7 +46,8 @@ fn what_simdrop_drops_has_its_stage_reason_and_number() {
     place.clip("bikes.mp4", "b.mp4");
     let stages = format!("{SCORE}\n  - simdrop: {{threshold: -100.0, only: \"uri like '%a.mp4'\"}}");
     expect_code(&place.run(&place.pipeline(&stages, OUTPUT), "out"), 0);
-    let rows = place.query("out", "select fate, fate_stage, fate_reason, fate_value, simdrop_score, shard from clips order by uri");
+    let rows = place
+        .query("out", "select fate, fate_stage, fate_reason, fate_value, simdrop_score, shard from clips order by uri");
     assert_eq!((&rows[0]["fate"], &rows[0]["fate_stage"]), (&"dropped".into(), &"simdrop".into()));
     assert_eq!(rows[0]["fate_value"], rows[0]["simdrop_score"]);
     assert!(rows[0]["fate_reason"].as_str().unwrap().contains("-100"));
