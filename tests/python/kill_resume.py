@@ -77,7 +77,7 @@ def main():
 
         moments, early = [], 0
         for _ in range(arguments.kills):
-            moment = draw.uniform(0.02, 1.0) * seconds * 0.6
+            moment = draw.uniform(0.05, 0.4) * seconds
             code, _ = run(killed, moment)
             if code != -signal.SIGKILL:
                 if code:
