@@ -16,6 +16,8 @@ pub mod score;
 pub mod shards;
 pub mod simdrop;
 pub mod split;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt::Debug;
 use std::sync::Arc;

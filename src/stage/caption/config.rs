@@ -27,6 +27,9 @@ pub enum CaptionOrigin {
     /// A column with text.
     Column(String),
     /// A template (minijinja) over the columns of the clip: `a {{ dataset }} clip of {{ duration_s | round(1) }} s`.
+    /// Lists and nulls are lists and nulls; a null prints as nothing, so `{{ licence or 'no' }} licence` says what to
+    /// print instead. `{{ (scene | fromjson).camera }}` reads JSON text. A clip that the template cannot be applied to
+    /// fails.
     Template(String),
 }
 
