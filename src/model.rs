@@ -6,6 +6,7 @@
 
 pub mod graph;
 mod queue;
+pub mod raw;
 mod runtime;
 pub mod session;
 mod worker;
