@@ -99,15 +99,21 @@ struct RepackArgs {
     /// Folder of the new dataset.
     #[arg(short, long, value_name = "FOLDER")]
     output: String,
-    /// A SQL predicate over the clips, such as `simdrop_score < 0.02 or source = 'real'`. Default: every kept clip.
-    #[arg(long = "where", value_name = "PREDICATE", default_value = "true")]
+    /// Name of the new dataset. Default: that of the old one.
+    #[arg(long)]
+    name: Option<String>,
+    /// A SQL predicate over the clips, such as `simdrop_score < 0.02 or source = 'real'`.
+    #[arg(long = "where", value_name = "PREDICATE", default_value = "fate = 'kept'")]
     keep: String,
     /// Shuffle the samples over all shards with this seed. Default: the order is kept.
     #[arg(long, value_name = "SEED")]
     shuffle: Option<u64>,
     /// Shares of real and synthetic clips, such as `3:1`; of the kind that there is too much of, some are left out.
     #[arg(long, value_name = "REAL:SYNTHETIC")]
-    mix: Option<String>,
+    mix: Option<crate::repack::Mix>,
+    /// Most clips.
+    #[arg(long)]
+    limit: Option<u64>,
     /// Most samples in a shard.
     #[arg(long, default_value_t = 10_000)]
     max_samples: usize,

@@ -40,8 +40,8 @@ pub async fn read_receipts(root: &Location, fingerprint: &str, units: &HashSet<&
     }
     let (shards, clips) = (sizes(&root.join(SHARDS)).await?, sizes(&root.join(CLIPS)).await?);
     let whole = |path: &str, bytes: u64| {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let there = if path.starts_with(SHARDS) { shards.get(name) } else { clips.get(name) };
+        let below = |folder: &str| path.strip_prefix(folder)?.strip_prefix('/');
+        let there = below(SHARDS).and_then(|name| shards.get(name)).or_else(|| below(CLIPS).and_then(|name| clips.get(name)));
         there == Some(&bytes)
     };
     for unit in names.keys().filter_map(|name| name.strip_suffix(".json")).filter(|unit| units.contains(unit)) {

@@ -14,6 +14,8 @@ use crate::storage::Location;
 pub const DATASET_FILE: &str = "dataset.json";
 /// Folder of the shards.
 pub const SHARDS: &str = "shards";
+/// Folder of the shards of clips that were dropped.
+pub const DROPPED_SHARDS: &str = "shards/dropped";
 /// Folder of the metadata, one Parquet file a work unit.
 pub const CLIPS: &str = "clips";
 /// Folder of what a resume reads.
@@ -45,7 +47,7 @@ pub struct Dataset {
     pub counts: Counts,
     /// The shards in reading order; paths are relative to the dataset.
     pub shards: Vec<ShardEntry>,
-    /// The shards of dropped clips, where the output keeps them; paths are relative to the dataset.
+    /// Shards of the clips that were dropped, where `output.keep_dropped` was set; no part of what a trainer reads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped_shards: Vec<ShardEntry>,
     /// The metadata files; paths are relative to the dataset.
@@ -63,6 +65,12 @@ pub struct Repacked {
     pub keep: String,
     /// Seed of the order; none where the order was kept.
     pub seed: Option<u64>,
+    /// Clips of either kind, `real:synthetic`, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<String>,
+    /// Most clips, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// How many clips ended how.
@@ -168,7 +176,7 @@ pub struct Receipt {
     pub unit: String,
     /// Its shards, in order; none where it kept nothing.
     pub shards: Vec<ShardEntry>,
-    /// Its shards of dropped clips, where the output keeps them.
+    /// Shards of the clips that it dropped, where they are stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped_shards: Vec<ShardEntry>,
     /// Its metadata.

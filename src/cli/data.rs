@@ -43,23 +43,12 @@ fn read_queries(file: &str) -> Result<String> {
 
 pub(super) async fn repack(args: RepackArgs) -> Result<()> {
     let storage = Storage::default();
-    let RepackArgs { dataset, output, keep, shuffle, mix, max_samples, max_bytes, overwrite } = args;
-    let mix = mix.map(|mix| parse_mix(&mix)).transpose()?;
-    let options = RepackOptions { dataset, output, keep, seed: shuffle, mix, max_samples, max_bytes, overwrite };
+    let RepackArgs { dataset, output, name, keep, shuffle, mix, limit, max_samples, max_bytes, overwrite } = args;
+    let options =
+        RepackOptions { dataset, output, name, keep, seed: shuffle, mix, limit, max_samples, max_bytes, overwrite };
     let root = storage.locate(&options.output)?;
     let made = repack::repack(&storage, options).await?;
     print(&summary::summarize(&storage, root.uri(), &made).await?)
-}
-
-/// `3:1` is three real clips for each synthetic one.
-fn parse_mix(text: &str) -> Result<(f64, f64)> {
-    let wrong = || Error::config(format!("--mix {text}: two numbers were expected, such as 3:1 for three real to one synthetic"));
-    let (real, synthetic) = text.split_once(':').ok_or_else(wrong)?;
-    let number = |part: &str| part.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-    match (number(real), number(synthetic)) {
-        (Some(real), Some(synthetic)) if real + synthetic > 0.0 => Ok((real, synthetic)),
-        _ => Err(wrong()),
-    }
 }
 
 pub(super) fn schema(args: SchemaArgs) -> Result<()> {

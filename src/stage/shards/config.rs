@@ -28,6 +28,11 @@ pub struct OutputSpec {
     #[serde(default = "default_bytes", with = "crate::spec::bytes")]
     #[schemars(schema_with = "crate::spec::bytes::schema")]
     pub max_bytes: ByteSize,
+    /// Store the samples of dropped clips too, in shards of their own below `shards/dropped/` that no trainer reads, so
+    /// that `simdrop repack` can bring them back when a threshold turns out too strict. Clips dropped before decoding
+    /// have no frames and are stored only where `payload` asks for none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_dropped: bool,
 }
 
 fn default_payload() -> Vec<Payload> {

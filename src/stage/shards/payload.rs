@@ -1,0 +1,200 @@
+//! What a sample is made of: a clip's video, frames, caption and metadata.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{SchemaRef, UInt8Type};
+use bytes::Bytes;
+use object_store::{GetOptions, ObjectStore};
+
+use super::config::{Cut, OutputSpec, Payload};
+use super::describe;
+use super::series::{Content, FileRange, Sample, WHOLE, read_fault};
+use crate::error::{Error, Result};
+use crate::schema;
+use crate::stage::clips::require_column;
+use crate::stage::{ClipBatch, StageTask, frames};
+use crate::storage::Location;
+
+/// Extensions of video files that stand in a sample under their own name; all others become `mp4`.
+const EXTENSIONS: &[&str] = &["avi", "flv", "mkv", "mpeg", "mpg", "mts", "m2ts", "ogv", "ts", "webm", "wmv"];
+
+/// Makes the samples of a pipeline.
+#[derive(Debug)]
+pub(crate) struct SampleMaker {
+    payload: Vec<Payload>,
+    cut: Cut,
+    /// Columns of frames.
+    frames: Vec<String>,
+    /// Columns of the metadata.
+    described: Vec<usize>,
+}
+
+impl SampleMaker {
+    /// Checks that the columns that `config` names are there.
+    pub(crate) fn new(config: &OutputSpec, schema: &SchemaRef) -> Result<Self> {
+        let mut payload = config.payload.clone();
+        payload.dedup();
+        let frames = if payload.contains(&Payload::Frames) { config.frames.clone() } else { Vec::new() };
+        let mut extensions = Vec::new();
+        for name in &frames {
+            if !schema::is_frames(require_column("output", schema, name)?) {
+                return Err(Error::config(format!("output: column {name} holds no frames")));
+            }
+            let extension = name.to_lowercase();
+            if extensions.contains(&extension) || extension.contains(['/', '.']) {
+                return Err(Error::config(format!(
+                    "output: column {name} cannot be stored as {name}.npy: readers ignore case, and dots and slashes \
+                     mean something else to them; give it another name"
+                )));
+            }
+            extensions.push(extension);
+        }
+        Ok(Self { payload, cut: config.cut, frames, described: describe::columns(schema) })
+    }
+
+    /// The sample of a row; why it cannot be made, where it cannot.
+    pub(crate) async fn make(&self, clips: &ClipBatch, row: usize, task: &StageTask) -> Result<Result<Sample, String>> {
+        let mut members = Vec::with_capacity(3 + self.frames.len());
+        if self.payload.contains(&Payload::Source) {
+            match self.video(clips, row, task).await? {
+                Ok(video) => members.push(video),
+                Err(reason) => return Ok(Err(reason)),
+            }
+        }
+        for name in &self.frames {
+            let Some((header, data)) = array_of_frames(clips, name, row)? else {
+                return Ok(Err(format!("there are no frames in column {name}")));
+            };
+            members.push((format!("{}.npy", name.to_lowercase()), Content::Frames(header, data)));
+        }
+        let captions = clips.text(schema::CAPTION)?;
+        // A null has no text in Arrow either.
+        let caption = Bytes::copy_from_slice(captions.value(row).as_bytes());
+        members.push(("txt".to_owned(), Content::Owned(caption)));
+        let description = describe::describe(clips.batch(), &self.described, row)?;
+        members.push(("json".to_owned(), Content::Owned(description.into())));
+        Ok(Ok(Sample::Members { key: clips.text(schema::CLIP_ID)?.value(row).to_owned(), members }))
+    }
+
+    /// The encoded video of a row, and its extension.
+    async fn video(
+        &self,
+        clips: &ClipBatch,
+        row: usize,
+        task: &StageTask,
+    ) -> Result<Result<(String, Content), String>> {
+        let uri = clips.text(schema::URI)?.value(row);
+        let location = match task.context().storage.locate(uri) {
+            Ok(location) => location,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let (start, end) = clips.span(row)?;
+        if start.is_some() || end.is_some() {
+            let how = self.cut;
+            let cut = task.blocking(move || cut(&location, start, end, how)).await?;
+            return Ok(cut.map(|bytes| ("mp4".to_owned(), Content::Owned(bytes))));
+        }
+        let sizes = clips.long(schema::SIZE_BYTES)?;
+        let listed = arrow::array::Array::is_valid(sizes, row).then(|| sizes.value(row));
+        let extension = extension(uri).to_owned();
+        Ok(whole_file(location, listed).await.map(|content| (extension, content)))
+    }
+}
+
+/// A file's own bytes.
+async fn whole_file(location: Location, listed: Option<i64>) -> Result<Content, String> {
+    let store: &Arc<dyn ObjectStore> = location.store();
+    let opened = store.get_opts(location.path(), GetOptions::default()).await.map_err(|error| read_fault(&error))?;
+    let (size, etag) = (opened.meta.size, opened.meta.e_tag.clone());
+    if size == 0 {
+        return Err("the file is empty".to_owned());
+    }
+    if let Some(listed) = listed.filter(|&listed| listed != size as i64) {
+        return Err(format!("the file changed: it had {listed} bytes when it was listed and has {size} now"));
+    }
+    if size > WHOLE {
+        return Ok(Content::File(FileRange { location, start: 0, end: size, etag }));
+    }
+    let bytes = opened.bytes().await.map_err(|error| read_fault(&error))?;
+    if bytes.len() as u64 != size {
+        return Err("the file changed while it was copied".to_owned());
+    }
+    Ok(Content::Owned(bytes))
+}
+
+/// Extension of a video in a sample.
+fn extension(uri: &str) -> &'static str {
+    let Some((_, given)) = uri.rsplit_once('.') else { return "mp4" };
+    EXTENSIONS.iter().find(|known| known.eq_ignore_ascii_case(given)).copied().unwrap_or("mp4")
+}
+
+/// A span of a file as mp4; blocking.
+fn cut(location: &Location, start: Option<f64>, end: Option<f64>, how: Cut) -> Result<Bytes, String> {
+    let _ = (location, start, end, how);
+    Err("spans cannot be cut yet".to_owned())
+}
+
+/// Frames of a row as numpy stores them: the header of the file, and what follows it, not copied.
+fn array_of_frames(clips: &ClipBatch, column: &str, row: usize) -> Result<Option<(Bytes, Bytes)>> {
+    let array = clips.column(column)?;
+    let Some(view) = frames::view(array, row)? else { return Ok(None) };
+    let buffer = array.as_struct().column(0).as_list::<i32>().values().as_primitive::<UInt8Type>().values().inner();
+    let from = view.data.as_ptr().addr() - buffer.as_ptr().addr();
+    let data = Bytes::from_owner(SharedBuffer(buffer.slice_with_length(from, view.data.len())));
+    Ok(Some((npy_header(&[view.frames, view.height, view.width, 3]), data)))
+}
+
+#[derive(Debug)]
+struct SharedBuffer(arrow::buffer::Buffer);
+
+impl AsRef<[u8]> for SharedBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What stands in front of unsigned bytes in a `.npy` file, format 1.0 (numpy.lib.format).
+fn npy_header(shape: &[usize]) -> Bytes {
+    let shape = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape}), }}");
+    // Magic, version and length take 10 bytes; the data begins at a multiple of 64, behind a line feed.
+    let padded = (10 + text.len() + 1).next_multiple_of(64) - 10;
+    text.push_str(&" ".repeat(padded - text.len() - 1));
+    text.push('\n');
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend_from_slice(&(padded as u16).to_le_bytes());
+    header.extend_from_slice(text.as_bytes());
+    header.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray_npy::ReadNpyExt;
+
+    use super::*;
+
+    #[test]
+    fn names_of_videos_keep_their_container() {
+        for (uri, expected) in [
+            ("a/b.MKV", "mkv"),
+            ("b.mov", "mp4"),
+            ("b.webm", "webm"),
+            ("b", "mp4"),
+            ("b.json", "mp4"),
+            ("x.y/b", "mp4"),
+        ] {
+            assert_eq!(extension(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn numpy_headers_are_read_back() {
+        let mut file = npy_header(&[2, 3, 4, 3]).to_vec();
+        assert_eq!(file.len() % 64, 0);
+        file.extend(0..72);
+        let array = ndarray::Array4::<u8>::read_npy(file.as_slice()).unwrap();
+        assert_eq!(array.shape(), [2, 3, 4, 3]);
+        assert_eq!(array[[1, 2, 3, 2]], 71);
+    }
+}
