@@ -14,7 +14,7 @@ use crate::stage::shards::config::OutputSpec;
 /// run and in what batches; the rest of `run`.
 pub fn fingerprint(spec: &PipelineSpec, files: impl IntoIterator<Item = (String, String)>) -> Result<String> {
     let PipelineSpec { name, description: _, sources: _, stages, output, models: _, run } = spec;
-    let OutputSpec { path: _, payload, cut, frames, max_samples, max_bytes } = output;
+    let OutputSpec { path: _, payload, cut, frames, keep_dropped, max_samples, max_bytes } = output;
     let RunSpec { memory_limit: _, threads: _, clips_per_unit, max_failures: _ } = run;
     let mut files: Vec<(String, String)> = files.into_iter().collect();
     files.sort();
@@ -25,6 +25,7 @@ pub fn fingerprint(spec: &PipelineSpec, files: impl IntoIterator<Item = (String,
         "payload": payload,
         "cut": cut,
         "frames": frames,
+        "keep_dropped": keep_dropped,
         "max_samples": max_samples,
         "max_bytes": max_bytes.as_u64(),
         "clips_per_unit": clips_per_unit,
