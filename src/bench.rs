@@ -94,9 +94,9 @@ pub async fn bench(spec: &PipelineSpec, clips: usize, folder: &std::path::Path) 
     let limits = Limits::mean(&before, &after);
     let threads = prepare::threads(&spec);
     let (clips_per_s, limit) = (run.counts.clips as f64 / run.seconds, limits.clips_per_s());
-    let stages = progress.stages().iter().enumerate().map(|(index, stage)| {
-        report(stage, queues.get(index).copied().unwrap_or(0.0), run.seconds, threads)
-    });
+    let queue = |index: usize| queues.get(index).copied().unwrap_or(0.0);
+    let views = progress.stages();
+    let stages = views.iter().enumerate().map(|(index, stage)| report(stage, queue(index), run.seconds, threads));
     Ok(Report {
         clips: run.counts.clips,
         threads,

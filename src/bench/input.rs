@@ -62,10 +62,9 @@ fn link(uri: &str, folder: &Path, number: usize) -> Result<PathBuf> {
 fn with_uris(rows: &RecordBatch, uris: ArrayRef) -> Result<RecordBatch> {
     let fixed = schema::clip_schema();
     let kept = [schema::START_S, schema::END_S, schema::DATASET, schema::LICENCE, schema::GENERATOR, schema::CAPTION];
-    let own = rows.schema().fields().iter().enumerate().filter(|(_, field)| {
-        kept.contains(&field.name().as_str()) || fixed.field_with_name(field.name()).is_err()
-    });
-    let own: Vec<usize> = own.map(|(at, _)| at).collect();
+    let schema = rows.schema();
+    let comes_along = |name: &str| kept.contains(&name) || fixed.field_with_name(name).is_err();
+    let own: Vec<usize> = (0..schema.fields().len()).filter(|at| comes_along(schema.field(*at).name())).collect();
     let rest = rows.project(&own)?;
     let named = std::iter::once((schema::URI.to_owned(), uris, false));
     let others = rest.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();

@@ -1,5 +1,6 @@
 //! What the bare parts can do with the input of a benchmark, on all cores and with no engine around them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::raw;
 use crate::spec::{PipelineSpec, StageSpec};
 use crate::stage::decode::config::DecodeConfig;
+use crate::stage::model::config::{FrameChoice, Layout, ModelInput};
 use crate::stage::score::config::ScoreConfig;
 use crate::stage::{decode, score, shards};
 use crate::video;
@@ -63,7 +65,7 @@ impl Limits {
 pub fn measure(spec: &PipelineSpec, files: &[PathBuf], folder: &Path) -> Result<Limits> {
     let threads = prepare::threads(spec);
     let mut limits = Vec::new();
-    let mut frames_of = std::collections::HashMap::new();
+    let mut frames_of = HashMap::new();
     for stage in &spec.stages {
         match stage {
             StageSpec::Decode(config) => {
@@ -73,11 +75,7 @@ pub fn measure(spec: &PipelineSpec, files: &[PathBuf], folder: &Path) -> Result<
             }
             StageSpec::Score(config) => limits.extend(scoring(stage.name(), config, spec, threads)?),
             StageSpec::Model(config) => {
-                let per_clip = |input: &crate::stage::model::config::ModelInput| {
-                    let frames = frames_of.get(input.column.as_str()).copied().unwrap_or(1.0);
-                    crate::stage::model::items_per_clip(input, frames)
-                };
-                let items = config.inputs.iter().map(per_clip).fold(1.0, f64::max);
+                let items = config.inputs.iter().map(|input| items_per_clip(input, &frames_of)).fold(1.0, f64::max);
                 let model = &config.model;
                 let rate = raw::rows_per_s(&spec.models, model, config.batch, threads, MODEL_TIME)?;
                 limits.extend(rate.map(|rate| Limit {
@@ -92,6 +90,12 @@ pub fn measure(spec: &PipelineSpec, files: &[PathBuf], folder: &Path) -> Result<
     }
     limits.push(writing(files, folder)?);
     Ok(Limits(limits))
+}
+
+/// What a model sees of a clip: every frame by itself, or the clip as a whole.
+fn items_per_clip(input: &ModelInput, frames_of: &HashMap<&str, f64>) -> f64 {
+    let whole = matches!(input.layout, Layout::NTCHW | Layout::NTHWC) || input.frames != FrameChoice::All;
+    if whole { 1.0 } else { frames_of.get(input.column.as_str()).copied().unwrap_or(1.0) }
 }
 
 fn columns(config: &DecodeConfig) -> impl Iterator<Item = &str> {
@@ -127,7 +131,7 @@ fn decoding(name: &str, config: &DecodeConfig, files: &[PathBuf], threads: usize
 
 /// Decodes one file as the stage would; how many frames it came to.
 pub fn decode_file(config: &DecodeConfig, file: &Path) -> Result<usize, video::VideoError> {
-    let source = Box::new(video::FileSource::open(file).map_err(video::VideoError::Read)?);
+    let source = Box::new(video::FileSource::open(file)?);
     let mut reader = video::Reader::open(source, &decode::caps(config))?;
     let plan = reader.plan((None, None), &decode::sampling(config))?;
     let pictures = reader.decode(&plan, &decode::targets(config))?;
@@ -137,9 +141,8 @@ pub fn decode_file(config: &DecodeConfig, file: &Path) -> Result<usize, video::V
 /// ONNX Runtime on ready batches of every denoiser.
 fn scoring(name: &str, config: &ScoreConfig, spec: &PipelineSpec, threads: usize) -> Result<Vec<Limit>> {
     let mut limits = Vec::new();
-    for (model, passes) in score::passes_per_clip(config) {
-        let path = &config.models[&model];
-        let rate = raw::rows_per_s(&spec.models, path, config.batch, threads, MODEL_TIME)?;
+    for (model, passes) in score::passes_per_clip(config)? {
+        let rate = raw::rows_per_s(&spec.models, &model, config.batch, threads, MODEL_TIME)?;
         limits.extend(rate.map(|rate| Limit {
             part: format!("{name}: ONNX Runtime, {model}"),
             seconds_per_clip: passes as f64 / rate,

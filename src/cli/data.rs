@@ -1,9 +1,10 @@
 //! The verbs over a dataset, and the schemas.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use super::{RepackArgs, SchemaArgs, SqlArgs, print};
 use crate::error::{Error, Result};
+use crate::progress::display::{self, LogWriter, ProgressMode};
 use crate::repack::{self, RepackOptions};
 use crate::spec;
 use crate::sql::{self, SqlSession};
@@ -23,7 +24,10 @@ pub(super) async fn sql(args: SqlArgs) -> Result<()> {
     };
     match text {
         Some(text) => session.write(&text, args.format, &mut out).await,
-        None => sql::prompt::prompt(&session, args.format, &mut out, std::io::stdin().is_terminal()).await,
+        None => {
+            let history = sql::history_file();
+            sql::prompt(&session, history.as_deref(), args.format, &mut out, &mut LogWriter::default()).await
+        }
     }
 }
 
@@ -31,11 +35,11 @@ pub(super) async fn sql(args: SqlArgs) -> Result<()> {
 fn read_queries(file: &str) -> Result<String> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(text),
-        Err(error) => match sql::named::named(file) {
+        Err(error) => match sql::named(file) {
             Some(text) => Ok(text.to_owned()),
             None => Err(Error::config(format!(
                 "{file}: {error}, and no query has that name; there are: {}",
-                sql::named::names().join(", ")
+                sql::NAMED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
             ))),
         },
     }
@@ -47,8 +51,13 @@ pub(super) async fn repack(args: RepackArgs) -> Result<()> {
     let options =
         RepackOptions { dataset, output, name, keep, seed: shuffle, mix, limit, max_samples, max_bytes, overwrite };
     let root = storage.locate(&options.output)?;
-    let made = repack::repack(&storage, options).await?;
-    print(&summary::summarize(&storage, root.uri(), &made).await?)
+    let bar = display::counter(ProgressMode::Auto, "samples");
+    let made = repack::repack(&storage, &options, &|done| bar.set(done.samples, done.total)).await?;
+    drop(bar);
+    for note in made.notes() {
+        tracing::warn!("{note}");
+    }
+    print(&summary::summarize(&storage, root.uri(), &made.dataset).await?)
 }
 
 pub(super) fn schema(args: SchemaArgs) -> Result<()> {

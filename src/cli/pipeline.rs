@@ -15,7 +15,7 @@ use crate::plan;
 use crate::progress::Progress;
 use crate::progress::display::{self, ProgressMode};
 use crate::spec::{self, Diagnostic, Diagnostics, LoadedSpec, PipelineSpec, StageSpec};
-use crate::stage::StageContext;
+use crate::stage::{StageContext, score};
 use crate::{schema, summary};
 
 /// Reads the pipeline of a call.
@@ -266,17 +266,23 @@ pub(super) async fn noise(args: NoiseArgs) -> Result<()> {
     let loaded = load(&args.pipeline)?;
     let context = prepare::context(&loaded.spec)?;
     let mut written = 0;
-    for stage in &loaded.spec.stages {
+    for (index, stage) in loaded.spec.stages.iter().enumerate() {
         let StageSpec::Score(config) = stage.clone() else { continue };
         let (shared, folder) = (Arc::clone(&context), args.output.join(stage.name()));
-        let files = tokio::task::spawn_blocking(move || crate::stage::score::export_noise(&config, &shared, &folder)).await;
-        for file in files.map_err(Error::internal)?? {
+        let export = move || {
+            let shape = score::clip_shape(&config, &shared.models)?;
+            score::export_noise(&config, shape, &folder).map(|()| (folder, config.scores))
+        };
+        let exported = tokio::task::spawn_blocking(export).await.map_err(Error::internal)?;
+        let (folder, scores) = exported.map_err(|error| place(&loaded, error.at_stage(index)))?;
+        for score in scores.keys() {
+            print(&format!("{0}/{score}/epsilon.npy\n{0}/{score}/t.npy\n", folder.display()))?;
             written += 1;
-            print(&format!("{}\n", file.display()))?;
         }
     }
     if written == 0 {
-        return Err(Error::config(format!("{} has no score stage, so there is no noise", args.pipeline.pipeline.display())));
+        let pipeline = args.pipeline.pipeline.display();
+        return Err(Error::config(format!("{pipeline} has no score stage, so there is no noise")));
     }
     Ok(())
 }

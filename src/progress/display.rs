@@ -187,3 +187,34 @@ async fn show_lines(
         let _ = writeln!(writer, "{}", render(&Snapshot::take(progress, context)));
     }
 }
+
+/// A bar for work that counts by itself, on a terminal only.
+#[derive(Debug)]
+pub struct Counter(ProgressBar);
+
+/// Counts `what`, from nothing.
+pub fn counter(mode: ProgressMode, what: &str) -> Counter {
+    let bar = match mode {
+        ProgressMode::Auto => bars().add(ProgressBar::new(0)),
+        ProgressMode::Plain | ProgressMode::Json | ProgressMode::None => ProgressBar::hidden(),
+    };
+    let template = format!("{{spinner}} [{{elapsed}}] {{bar:30.cyan/blue}} {{pos}}/{{len}} {what}, ETA {{eta}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    Counter(bar)
+}
+
+impl Counter {
+    /// Shows that `done` of `all` are done.
+    pub fn set(&self, done: u64, all: u64) {
+        self.0.set_length(all);
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
