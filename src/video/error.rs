@@ -1,0 +1,122 @@
+//! What can be wrong with a video, told to people.
+
+use std::time::Duration;
+
+/// Why a video could not be read. The texts stand in a row of the clip's own, so they do not repeat its name.
+#[derive(Debug, thiserror::Error)]
+pub enum VideoError {
+    /// Nothing in it.
+    #[error("the file is empty (0 bytes)")]
+    Empty,
+    /// Another kind of file.
+    #[error(
+        "this is no video file that simdrop reads (it looks like {0}); mp4, mov, mkv, webm, avi, ts, mpg, flv and ogg are"
+    )]
+    NotVideo(String),
+    /// No picture.
+    #[error("the file has no video, {0}")]
+    NoVideo(&'static str),
+    /// An mp4 without its index.
+    #[error("the file's index (moov) is missing: it is cut short, or its recording was never finished")]
+    Unfinished,
+    /// Less data than the index lists.
+    #[error("the file is cut short: {0}")]
+    Truncated(String),
+    /// A header without a size.
+    #[error("the header claims a picture of {width}x{height}, which cannot be")]
+    NoSize {
+        /// Claimed width.
+        width: i64,
+        /// Claimed height.
+        height: i64,
+    },
+    /// A picture that is too large.
+    #[error(
+        "the header claims a picture of {width}x{height}, {} pixels, and max_pixels is {max}: raise it if the video is genuine",
+        *width as u64 * *height as u64
+    )]
+    TooManyPixels {
+        /// Claimed width.
+        width: i64,
+        /// Claimed height.
+        height: i64,
+        /// Most pixels.
+        max: u64,
+    },
+    /// A clip that is too long.
+    #[error("the clip is longer than max_duration_s, {max_s} s: cut it with the split stage, or raise the limit")]
+    TooLong {
+        /// Longest clip in seconds.
+        max_s: f64,
+    },
+    /// A codec that this FFmpeg lacks.
+    #[error("the video's codec, {0}, cannot be decoded by this FFmpeg")]
+    UnknownCodec(String),
+    /// A span without frames.
+    #[error("no frame lies between {from} and {to}")]
+    NoFrames {
+        /// Start of the span.
+        from: String,
+        /// End of the span.
+        to: String,
+    },
+    /// Fewer frames than asked for.
+    #[error("the clip has {have} frames, {wanted} were asked for; `short: repeat` repeats some")]
+    TooShort {
+        /// Frames there are.
+        have: usize,
+        /// Frames asked for.
+        wanted: usize,
+    },
+    /// The container or the pictures are damaged.
+    #[error("the video is damaged: {0}")]
+    Damaged(String),
+    /// It took too long.
+    #[error("reading the video took longer than timeout_s, {:.1} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// The run is being stopped.
+    #[error("stopped")]
+    Stopped,
+    /// Hardware decoding was asked for and is not there.
+    #[error("hwaccel {name} does not work here: {reason}; use hwaccel: auto or none")]
+    Hardware {
+        /// The setting.
+        name: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The file could not be read.
+    #[error("the file could not be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// The cut-out would be too large.
+    #[error("the span is larger than {max} bytes when cut out")]
+    TooLarge {
+        /// Most bytes.
+        max: usize,
+    },
+    /// FFmpeg refused something that should work.
+    #[error("FFmpeg could not {action}: {message}")]
+    Ffmpeg {
+        /// What it was asked to do.
+        action: &'static str,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl VideoError {
+    /// An FFmpeg error code while doing something.
+    pub(super) fn ffmpeg(action: &'static str, code: i32) -> Self {
+        Self::Ffmpeg { action, message: describe(code) }
+    }
+
+    /// Whether the machine or the run is at fault rather than the video: such an error ends the run.
+    pub fn ends_run(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Hardware { .. })
+    }
+}
+
+/// FFmpeg's words for an error code.
+pub(super) fn describe(code: i32) -> String {
+    ffmpeg_next::Error::from(code).to_string().to_lowercase()
+}
