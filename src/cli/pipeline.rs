@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{ExplainArgs, NoiseArgs, PipelineArgs, RunArgs, print};
@@ -72,17 +73,24 @@ pub(super) async fn run_spec(spec: PipelineSpec, overwrite: bool, mode: Progress
     }
 }
 
+/// Waits for Ctrl-C, or for a supervisor's SIGTERM, twice.
 async fn interrupts(stop: &CancellationToken, context: &StageContext) -> Error {
-    let wait = || async { tokio::signal::ctrl_c().await.map_err(Error::io("wait for", "Ctrl-C")) };
-    if let Err(error) = wait().await {
-        return error;
+    let mut terminated = match signal(SignalKind::terminate()) {
+        Ok(terminated) => terminated,
+        Err(error) => return Error::io("wait for", "SIGTERM")(error),
+    };
+    for (token, last) in [(stop, false), (&context.cancel, true)] {
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => if let Err(error) = pressed {
+                return Error::io("wait for", "Ctrl-C")(error);
+            },
+            _ = terminated.recv() => {}
+        }
+        token.cancel();
+        if !last {
+            tracing::warn!("stopping: clips under way are finished first; press Ctrl-C again to stop at once");
+        }
     }
-    stop.cancel();
-    tracing::warn!("stopping: clips under way are finished first; press Ctrl-C again to stop at once");
-    if let Err(error) = wait().await {
-        return error;
-    }
-    context.cancel.cancel();
     Error::Cancelled
 }
 
