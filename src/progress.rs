@@ -7,6 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::dataset::{Counts, StageRun};
+use crate::error::Result;
+use crate::schema;
+use crate::stage::ClipBatch;
+
+/// Failed clips that are logged one by one.
+const TOLD_FAILURES: u64 = 10;
 
 /// Counters of a run.
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub struct Progress {
     done: Mutex<Counts>,
     units_done: AtomicU64,
     first_unit: Mutex<Option<Duration>>,
+    /// Failures that were told.
+    told: AtomicU64,
     stages: Mutex<Vec<Option<Arc<StageCounters>>>>,
 }
 
@@ -70,6 +78,7 @@ impl Default for Progress {
             done: Mutex::default(),
             units_done: AtomicU64::new(0),
             first_unit: Mutex::default(),
+            told: AtomicU64::new(0),
             stages: Mutex::default(),
         }
     }
@@ -125,6 +134,22 @@ impl Progress {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.units_done.fetch_add(1, Ordering::Relaxed);
         self.first_unit.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// Logs the failed clips of a batch, as long as they are few: all of them are in the metadata.
+    pub fn tell_failures(&self, clips: &ClipBatch) -> Result<()> {
+        let (fates, uris) = (clips.text(schema::FATE)?, clips.text(schema::URI)?);
+        let (stages, reasons) = (clips.text(schema::FATE_STAGE)?, clips.text(schema::FATE_REASON)?);
+        for row in (0..clips.rows()).filter(|row| fates.value(*row) == "failed") {
+            match self.told.fetch_add(1, Ordering::Relaxed) {
+                TOLD_FAILURES => tracing::warn!("more clips have failed; `simdrop sql DATASET -f failures` shows all of them"),
+                number if number < TOLD_FAILURES => {
+                    tracing::warn!("{}: {}: {}", uris.value(row), stages.value(row), reasons.value(row));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Clips that have reached the end, by fate.

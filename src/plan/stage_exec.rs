@@ -167,6 +167,7 @@ impl ExecutionPlan for StageExec {
             time: MetricBuilder::new(&self.metrics).subset_time("busy", partition),
             context,
             counters,
+            progress,
         };
         let mut stream = RecordBatchReceiverStream::builder(self.schema(), 2);
         let sender = stream.tx();
@@ -188,6 +189,7 @@ struct StageRun {
     node: StageNode,
     context: Arc<StageContext>,
     counters: Arc<StageCounters>,
+    progress: Arc<Progress>,
     rows_out: datafusion::physical_plan::metrics::Count,
     settled: datafusion::physical_plan::metrics::Count,
     bytes_out: datafusion::physical_plan::metrics::Count,
@@ -253,6 +255,9 @@ impl StageRun {
         let bytes = rechunk::bytes(made);
         let (dropped, failed) = if settled { (0, 0) } else { rechunk::settled(made)? };
         self.counters.settle(dropped, failed);
+        if failed > 0 {
+            self.progress.tell_failures(made)?;
+        }
         self.counters.leave(made.rows(), bytes, took);
         self.time.add_duration(std::time::Duration::from_nanos(took));
         self.rows_out.add(made.rows());
