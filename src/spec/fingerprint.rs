@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::stage::StageSpec;
 use crate::stage::shards::config::OutputSpec;
 
-/// Hash (BLAKE3, hexadecimal) over all of `spec` that changes what comes out, and over the content of the files that it
+/// Hash (128 bits of BLAKE3, hexadecimal) over all of `spec` that changes what comes out, and over the content of the files that it
 /// names: `files` gives each a name and a hash, in any order.
 ///
 /// Not part of it: the sources, since work units carry their rows themselves; where the dataset goes; how models are
