@@ -169,7 +169,7 @@ pub async fn put(root: &Location, previous: Option<&Dataset>, dataset: &Dataset)
 }
 
 /// Removes what the dataset does not list: files of earlier versions, and of runs that never committed.
-async fn sweep(root: &Location, dataset: &Dataset) {
+pub(crate) async fn sweep(root: &Location, dataset: &Dataset) {
     let listed: HashSet<&str> = dataset
         .shards
         .iter()

@@ -50,14 +50,20 @@ pub(super) async fn repack(args: RepackArgs) -> Result<()> {
     let RepackArgs { dataset, output, name, keep, shuffle, mix, limit, max_samples, max_bytes, overwrite } = args;
     let options =
         RepackOptions { dataset, output, name, keep, seed: shuffle, mix, limit, max_samples, max_bytes, overwrite };
-    let root = storage.locate(&options.output)?;
+    let output = options.output.clone();
     let bar = display::counter(ProgressMode::Auto, "samples");
     let made = repack::repack(&storage, &options, &|done| bar.set(done.samples, done.total)).await?;
     drop(bar);
     for note in made.notes() {
         tracing::warn!("{note}");
     }
-    print(&summary::summarize(&storage, root.uri(), &made.dataset).await?)
+    summarize(&storage, &output).await
+}
+
+/// Prints what a dataset has become.
+pub(super) async fn summarize(storage: &Storage, output: &str) -> Result<()> {
+    let session = SqlSession::open(storage, output).await?;
+    print(&summary::summary(&session, output).await?)
 }
 
 pub(super) fn schema(args: SchemaArgs) -> Result<()> {

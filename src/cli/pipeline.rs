@@ -17,7 +17,8 @@ use crate::progress::Progress;
 use crate::progress::display::{self, ProgressMode};
 use crate::spec::{self, Diagnostic, Diagnostics, LoadedSpec, PipelineSpec, StageSpec};
 use crate::stage::{StageContext, score};
-use crate::{schema, summary};
+use crate::schema;
+use crate::storage::Storage;
 
 /// Reads the pipeline of a call.
 pub(super) fn load(args: &PipelineArgs) -> Result<LoadedSpec> {
@@ -49,9 +50,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     if outcome.up_to_date {
         print("nothing to do: the dataset is up to date\n")?;
     }
-    let context = prepare::context(&loaded.spec)?;
-    let root = context.storage.locate(&loaded.spec.output.path)?;
-    print(&summary::summarize(&context.storage, root.uri(), &outcome.dataset).await?)
+    super::data::summarize(&Storage::default(), &loaded.spec.output.path).await
 }
 
 /// Runs a pipeline with progress; the first Ctrl-C lets what is under way finish, the second ends everything.
