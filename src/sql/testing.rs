@@ -112,6 +112,7 @@ pub(crate) fn empty() -> Dataset {
         repacked: None,
         counts: Counts::default(),
         shards: Vec::new(),
+        dropped_shards: Vec::new(),
         clips: Vec::new(),
         runs: Vec::new(),
     }

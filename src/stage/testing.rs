@@ -4,24 +4,20 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::{Field, SchemaRef};
-use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::model::ModelRegistry;
 use crate::schema;
-use crate::stage::context::{CpuPool, MemoryBudget};
+use crate::spec::ModelsSpec;
+use crate::stage::context::CpuPool;
 use crate::stage::{ClipBatch, Stage, StageContext, StageTask};
 use crate::storage::Storage;
 
 /// A context with nothing in it.
 pub(crate) fn context() -> Arc<StageContext> {
-    Arc::new(StageContext {
-        storage: Storage::default(),
-        models: Arc::new(ModelRegistry {}),
-        cpu: CpuPool::new(2),
-        workspace: MemoryBudget::new(1 << 30),
-        cancel: CancellationToken::new(),
-    })
+    let cpu = CpuPool::new(2);
+    let models = Arc::new(ModelRegistry::new(&ModelsSpec::default(), cpu.clone()));
+    Arc::new(StageContext::new(Storage::default(), models, cpu, 1 << 30))
 }
 
 /// Clips in flight with these columns; the required ones are made up where they are not given.
