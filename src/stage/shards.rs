@@ -12,6 +12,8 @@ pub mod sample;
 pub(crate) mod series;
 pub(crate) mod table;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;

@@ -1,0 +1,83 @@
+//! The metadata of a repacked dataset: every row of the old one, with its new place or the reason why it has none.
+
+use std::collections::HashMap;
+
+use arrow::array::Array;
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{RepackOptions, total};
+use crate::dataset::{CLIPS, ClipsEntry, Counts, Dataset};
+use crate::error::{Error, Result};
+use crate::schema;
+use crate::stage::context::CpuPool;
+use crate::stage::shards::series::Place;
+use crate::stage::shards::{count, table, with_places};
+use crate::stage::{ClipBatch, Fate};
+use crate::storage::Location;
+
+/// Name of what drops clips here, in column `fate_stage`.
+const STAGE: &str = "repack";
+
+/// What the new rows say.
+#[derive(Debug)]
+pub(super) struct NewRows<'a> {
+    pub(super) options: &'a RepackOptions,
+    /// Where the taken clips stand.
+    pub(super) places: &'a HashMap<Box<str>, Place>,
+    /// Why selected clips were left out.
+    pub(super) left_out: &'a HashMap<Box<str>, String>,
+}
+
+impl NewRows<'_> {
+    /// Writes one metadata file for each of the old dataset.
+    pub(super) async fn write(
+        &self,
+        from: &Location,
+        to: &Location,
+        source: &Dataset,
+        fingerprint: &str,
+        cpu: &CpuPool,
+    ) -> Result<(Vec<ClipsEntry>, Counts)> {
+        let (mut entries, mut counts) = (Vec::new(), Vec::new());
+        for (number, old) in source.clips.iter().enumerate() {
+            let file = from.join(&old.path);
+            let bytes = file.read().await?;
+            let (read, _) = cpu
+                .run(move || {
+                    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()?;
+                    let schema = arrow::record_batch::RecordBatchReader::schema(&reader);
+                    Ok::<_, Error>((schema, reader.collect::<Result<Vec<RecordBatch>, _>>()?))
+                })
+                .await?;
+            let (schema, batches) = read.map_err(|error| Error::State(format!("{}: {error}", file.uri())))?;
+            let mut rows = Vec::with_capacity(batches.len());
+            for batch in batches {
+                let batch = self.update(&ClipBatch::new(batch))?;
+                counts.push(count(&batch)?);
+                rows.push(batch.into_batch());
+            }
+            let name = blake3::hash(format!("{fingerprint} {number}").as_bytes()).to_hex();
+            let path = format!("{CLIPS}/{}.parquet", &name[..16]);
+            entries.push(table::write(to, path, String::new(), &schema, rows, cpu).await?);
+        }
+        Ok((entries, total(counts)))
+    }
+
+    fn update(&self, clips: &ClipBatch) -> Result<ClipBatch> {
+        let (ids, fates) = (clips.text(schema::CLIP_ID)?, clips.text(schema::FATE)?);
+        let place = |row: usize| self.places.get(ids.value(row)).cloned();
+        let places: Vec<Option<Place>> = (0..clips.rows()).map(place).collect();
+        let fate = |(row, place): (usize, &Option<Place>)| match place {
+            Some(_) => Some(Fate::Kept),
+            None if fates.is_valid(row) && fates.value(row) == Fate::Kept.as_str() => {
+                let left_out = self.left_out.get(ids.value(row)).cloned();
+                let reason = left_out.unwrap_or_else(|| format!("not selected by {}", self.options.keep));
+                Some(Fate::dropped(reason, None))
+            }
+            None => None,
+        };
+        let fates: Vec<Option<Fate>> = places.iter().enumerate().map(fate).collect();
+        with_places(&clips.settle(STAGE, &fates)?, &clips.batch().schema(), &places)
+    }
+}
