@@ -152,9 +152,7 @@ fn numbers<'a>(name: &str, value: &'a DynValue, rows: usize) -> Result<Cow<'a, [
         Some(TensorElementType::Uint8) => read::<u8>(value)?.iter().map(|&number| f32::from(number)).collect(),
         Some(TensorElementType::Int32) => read::<i32>(value)?.iter().map(|&number| number as f32).collect(),
         Some(TensorElementType::Int64) => read::<i64>(value)?.iter().map(|&number| number as f32).collect(),
-        Some(TensorElementType::Bool) => {
-            read::<bool>(value)?.iter().map(|&is| if is { 1.0 } else { 0.0 }).collect()
-        }
+        Some(TensorElementType::Bool) => read::<bool>(value)?.iter().map(|&is| if is { 1.0 } else { 0.0 }).collect(),
         _ => return Err(format!("output {name} is {}, which is not handled", value.dtype())),
     })
 }
