@@ -1,14 +1,32 @@
-//! Stub.
+//! The score stage: every clip with pairs of denoisers.
+//!
+//! Enters: clips with decoded frames in the size that the denoisers take. Leaves: the same clips with each score and
+//! its two losses as columns. A score depends on the clip, the models and the seed alone.
 
 pub mod config;
+pub mod loss;
+pub mod noise;
+mod operator;
+pub mod pairs;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 
 use self::config::ScoreConfig;
+use self::operator::ScoreOperator;
+use self::pairs::Plan;
 use crate::error::{Error, Result};
-use crate::stage::{Operator, Stage, StageContext};
+use crate::model::ModelRegistry;
+use crate::schema;
+use crate::stage::clips::require_column;
+use crate::stage::model::columns::{require_numbers, with_outputs};
+use crate::stage::{Limits, Operator, Stage, StageContext};
+
+pub use self::noise::export_noise;
 
 /// The score stage.
 #[derive(Debug)]
@@ -29,10 +47,46 @@ impl Stage for ScoreStage {
     }
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
-        Ok(Arc::clone(input))
+        let frames = require_column(self.name(), input, &self.config.column)?;
+        if !schema::is_frames(frames) {
+            return Err(Error::config(format!(
+                "stage {}: column {} is {}, decoded frames were expected",
+                self.name(),
+                self.config.column,
+                frames.data_type()
+            )));
+        }
+        if let Some(condition) = &self.config.condition {
+            require_numbers(self.name(), input, condition)?;
+        }
+        let plan = Plan::of(self.name(), &self.config)?;
+        let columns = plan.scores.iter().flat_map(|score| columns(&score.name));
+        with_outputs(self.name(), input, columns.map(|name| Field::new(name, DataType::Float64, true)))
     }
 
-    fn open(&self, _context: &Arc<StageContext>, _input: &SchemaRef) -> Result<Arc<dyn Operator>> {
-        Err(Error::internal("not there yet"))
+    fn limits(&self) -> Limits {
+        Limits { rows: 64, bytes: 64 << 20, in_flight: 64 }
+    }
+
+    fn open(&self, context: &Arc<StageContext>, input: &SchemaRef) -> Result<Arc<dyn Operator>> {
+        let output = self.output_schema(input)?;
+        Ok(Arc::new(ScoreOperator::open(self.name(), &self.config, &context.models, output)?))
+    }
+}
+
+/// The columns of a score: itself, the loss of its base and the loss of its reference.
+pub fn columns(score: &str) -> [String; 3] {
+    [score.to_owned(), format!("{score}_base_loss"), format!("{score}_reference_loss")]
+}
+
+/// Frames, height and width that the denoisers of a score stage take, for [`export_noise`]; loads the models.
+pub fn frame_shape(config: &ScoreConfig, models: &ModelRegistry) -> Result<[usize; 3]> {
+    let stage = config.name.as_deref().unwrap_or("score");
+    let shape = operator::open_models(stage, config, models)?.shape;
+    match shape {
+        [Some(frames), Some(height), Some(width)] => Ok([frames, height, width]),
+        _ => Err(Error::config(format!(
+            "stage {stage}: its denoisers take clips of any size; say which frames, height and width are wanted"
+        ))),
     }
 }

@@ -12,14 +12,15 @@ pub struct ModelConfig {
     pub name: Option<String>,
     /// The ONNX file.
     pub model: String,
-    /// What is fed to the model; every input of the graph has to be named once.
+    /// What is fed to the model; every input of the graph has to be named once. An input that is one value a clip is
+    /// the same for all of its frames.
     #[schemars(length(min = 1))]
     pub inputs: Vec<ModelInput>,
     /// What is kept of the model's outputs.
     #[schemars(length(min = 1))]
     pub outputs: Vec<ModelOutput>,
     /// Most items (frames, or clips where a layout has a time axis) in one run of the model. A graph with a fixed
-    /// batch axis overrides it.
+    /// batch axis overrides it. On a GPU every run has as many, so that results do not depend on what else is run.
     #[serde(default = "default_batch")]
     #[schemars(range(min = 1, max = 4096))]
     pub batch: usize,
@@ -35,7 +36,8 @@ fn default_batch() -> usize {
 pub struct ModelInput {
     /// Name of the graph's input.
     pub tensor: String,
-    /// Column that feeds it: frames, a number, or a list of numbers.
+    /// Column that feeds it: frames, a number (for an input with axes [batch] or [batch, 1]), or a list of numbers
+    /// ([batch, n]). A clip without a value fails.
     pub column: String,
     /// Order of the axes of a frames input: N batch, T time, C colour, H height, W width. Without T every chosen frame
     /// is an item of its own; with T the chosen frames of a clip are one item. Not used for columns of numbers.
@@ -47,7 +49,8 @@ pub struct ModelInput {
     /// Width and height that the frames are scaled to (bilinear, antialiased). Default: as the graph says, else as decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<[u32; 2]>,
-    /// Subtracted from the byte values (0 to 255), one number or one a colour.
+    /// Subtracted from the byte values (0 to 255), one number or one a colour. For inputs of integers the result is
+    /// rounded.
     #[serde(default)]
     pub mean: PerColour,
     /// What the difference is divided by, one number or one a colour.
@@ -143,23 +146,38 @@ pub enum FrameChoice {
 pub struct ModelOutput {
     /// Name of the graph's output.
     pub tensor: String,
-    /// Column that receives it: a number where the output has one element an item, else a list of numbers; with
-    /// `labels` a list of texts.
+    /// Column that receives it; with `labels` it is a list of texts. A column that is there already has to be of the
+    /// same type and is replaced.
     pub column: String,
+    /// Whether the column holds a number or a list of numbers. Not used with `labels`.
+    #[serde(default, rename = "type")]
+    pub kind: OutputType,
     /// How the values of several frames become one a clip.
     #[serde(default)]
     pub reduce: Reduce,
-    /// A JSON list with the name of each class; the column then holds the names of the likeliest classes.
+    /// A JSON file, a list with the name of each class. The softmax over the classes, frame by frame, is then what is
+    /// reduced, and the column holds the names of the likeliest classes, likeliest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
     /// Most names a clip, with `labels`.
     #[serde(default = "default_top")]
     #[schemars(range(min = 1, max = 1000))]
     pub top: usize,
-    /// Least probability (softmax over the classes) of a name, with `labels`.
+    /// Least probability of a name, with `labels`.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub minimum: f32,
+}
+
+/// What an output's column holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputType {
+    /// All elements of an item, row-major, as 32-bit floating point numbers.
+    #[default]
+    List,
+    /// One 32-bit floating point number; the output has one element an item.
+    Number,
 }
 
 fn default_top() -> usize {

@@ -31,10 +31,12 @@ pub struct ScoreConfig {
     /// How x is made from the bytes of a clip.
     #[serde(default)]
     pub normalize: Normalize,
-    /// Column with the condition (a list of numbers) for denoisers that take one. Default: zeros, no condition.
+    /// Column with the condition (a list of numbers) for denoisers that take one; zeros where it is null. Default:
+    /// zeros, no condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-    /// Most (clip, t, ε) items in one run of a model.
+    /// Most (clip, t, ε) items in one run of a model. On a GPU every run has as many, so that results do not depend on
+    /// what else is scored.
     #[serde(default = "default_batch")]
     #[schemars(range(min = 2, max = 4096))]
     pub batch: usize,
@@ -78,8 +80,8 @@ fn default_draws() -> usize {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalize {
-    /// (x − mean) / max(standard deviation, 0.06) · 0.5, both over all values of the clip: without it a score mostly
-    /// measures contrast and sharpness.
+    /// (x − mean) / max(standard deviation, 0.06) · 0.5, both over all values of the clip (the deviation divides by
+    /// their number): without it a score mostly measures contrast and sharpness.
     #[default]
     PerClip,
     /// Nothing more.
