@@ -6,7 +6,7 @@ with scored as (
   where simdrop_score is not null and not isnan(simdrop_score)
 ),
 thresholds as (
-  select max(score) as threshold from scored group by tenth
+  select distinct max(score) as threshold from scored group by tenth
 )
 select
   round(threshold, 5) as threshold,

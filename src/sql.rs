@@ -4,7 +4,7 @@
 //! that `dataset.json` lists are read, and nothing is ever written: a statement that is no query is refused.
 
 mod clips;
-mod format;
+pub(crate) mod format;
 pub(crate) mod message;
 mod named;
 mod prompt;

@@ -198,29 +198,29 @@ fn add_cells(cells: &mut Vec<String>, column: &ArrayRef, take: usize) -> Result<
     let options = FormatOptions::default().with_null("NULL");
     let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
     for row in 0..take {
-        cells.push(cell(&formatter.value(row).try_to_string()?));
+        cells.push(one_line(&formatter.value(row).try_to_string()?, TABLE_CELL));
     }
     Ok(())
 }
 
-/// A text on one line, without control characters (a caption must not drive the terminal), cut where it is long.
-fn cell(text: &str) -> String {
-    let mut short = String::new();
-    for (count, letter) in text.chars().enumerate() {
-        if count == TABLE_CELL - 1 && text.chars().nth(TABLE_CELL).is_some() {
-            short.push('…');
-            break;
-        }
-        if letter.is_control() { short.extend(letter.escape_default()) } else { short.push(letter) }
+/// A text on one line, without control characters (a caption must not drive the terminal), of at most `most` letters.
+pub(crate) fn one_line(text: &str, most: usize) -> String {
+    let cut = text.chars().nth(most).is_some();
+    let mut line = String::new();
+    for letter in text.chars().take(if cut { most - 1 } else { most }) {
+        if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
     }
-    short
+    if cut {
+        line.push('…');
+    }
+    line
 }
 
 fn table(schema: &SchemaRef, columns: Vec<Vec<String>>) -> Result<String> {
     let mut fields = Vec::new();
     let mut arrays: Vec<ArrayRef> = Vec::new();
     for (field, mut cells) in schema.fields().iter().zip(columns) {
-        let mut name = cell(field.name());
+        let mut name = one_line(field.name(), TABLE_CELL);
         if field.data_type().is_numeric() {
             let width = cells.iter().chain([&name]).map(|cell| cell.chars().count()).max().unwrap_or(0);
             cells.iter_mut().chain([&mut name]).for_each(|cell| *cell = format!("{cell:>width$}"));

@@ -51,6 +51,8 @@ fn batch(rows: &[Row]) -> RecordBatch {
     };
     let mut tags = ListBuilder::new(StringBuilder::new());
     rows.iter().for_each(|row| tags.append_value([Some("dog"), Some(row.source)]));
+    // Two files are of the same size.
+    let size = |row: &Row| if row.uri.starts_with("real/b") { 1000 } else { row.uri.len() as i64 };
     let kept = |row: &Row| row.fate[0] == Some("kept");
     let columns = vec![
         (schema::UNIT, text(&|row| Some(format!("u-{}", row.source)))),
@@ -59,10 +61,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
         (schema::SOURCE, text(&|row| Some(row.source.to_owned()))),
         (schema::DATASET, text(&|row| Some(format!("{}-clips", row.source)))),
         (schema::TAGS, Arc::new(tags.finish()) as ArrayRef),
-        (
-            schema::SIZE_BYTES,
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.uri.contains('b') as i64))),
-        ),
+        (schema::SIZE_BYTES, Arc::new(Int64Array::from_iter_values(rows.iter().map(size)))),
         (schema::DURATION_S, real(&|_| Some(2.0))),
         (schema::CAPTION, text(&|row| kept(row).then(|| format!("a \"clip\", {}", row.uri)))),
         (schema::CAPTION_SOURCE, text(&|row| kept(row).then(|| "template".to_owned()))),

@@ -60,7 +60,7 @@ pub(crate) fn fates(clips: &ClipBatch) -> Vec<String> {
     use arrow::array::Array;
     let text = |name: &str, row: usize| {
         let array = clips.text(name).unwrap();
-        array.is_valid(row).then(|| array.value(row).to_owned()).unwrap_or_default()
+        if array.is_valid(row) { array.value(row).to_owned() } else { String::new() }
     };
     let values = clips.real(schema::FATE_VALUE).unwrap();
     (0..clips.rows())

@@ -90,7 +90,7 @@ async fn a_template_sees_numbers_lists_and_nulls() {
     tags.append_null();
     let batch = clips(vec![
         ("tags", Arc::new(tags.finish()) as ArrayRef),
-        ("duration_s", Arc::new(Float64Array::from(vec![Some(3.25), Some(1.0)]))),
+        ("duration_s", Arc::new(Float64Array::from(vec![Some(3.26), Some(1.0)]))),
         ("frame_count", Arc::new(Int64Array::from(vec![Some(80), None]))),
         ("scene", texts(vec![Some(r#"{"camera": {"move": "dolly"}}"#), None])),
     ]);
