@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use ffmpeg_next::error::{EACCES, EINVAL, EIO};
+use ffmpeg_next::error::{EACCES, EAGAIN, EINVAL, EIO};
 use ffmpeg_next::ffi;
 use ffmpeg_next::ffi::AVCodecID;
 
@@ -171,8 +171,11 @@ impl Demuxer {
         unsafe { self.io.as_mut() }.position = 0;
         let input = self.connect().map_err(|error| self.blame(error))?;
         self.input = Some(input);
+        if !self.container.tells_all() {
+            self.look_closer()?;
+        }
         self.stream = self.find_video()?;
-        self.look_into()
+        self.check_header()
     }
 
     /// The source; for safe code that looks at the bytes itself.
@@ -255,15 +258,8 @@ impl Demuxer {
     fn find_video(&mut self) -> Result<c_int, VideoError> {
         let context = self.context()?.as_ptr();
         unsafe {
-            if self.container == Container::Other && (*context).nb_streams == 0 {
-                self.look_closer()?;
-            }
             let video = ffi::AVMediaType::AVMEDIA_TYPE_VIDEO;
-            let mut best = ffi::av_find_best_stream(context, video, -1, -1, ptr::null_mut(), 0);
-            if best < 0 && !self.container.tells_all() {
-                self.look_closer()?;
-                best = ffi::av_find_best_stream(context, video, -1, -1, ptr::null_mut(), 0);
-            }
+            let best = ffi::av_find_best_stream(context, video, -1, -1, ptr::null_mut(), 0);
             let streams = std::slice::from_raw_parts((*context).streams, (*context).nb_streams as usize);
             let cover = |at: c_int| (*streams[at as usize]).disposition & ffi::AV_DISPOSITION_ATTACHED_PIC != 0;
             if best < 0 || cover(best) {
@@ -280,26 +276,21 @@ impl Demuxer {
         }
     }
 
-    /// Lets libavformat read into the streams where the container's header does not tell enough.
-    fn look_into(&mut self) -> Result<(), VideoError> {
+    /// Checks what the header claims before anything is decoded.
+    fn check_header(&mut self) -> Result<(), VideoError> {
         let parameters = unsafe { &*(*self.stream()?).codecpar };
         let (width, height) = (i64::from(parameters.width), i64::from(parameters.height));
-        let unknown = parameters.codec_id == AVCodecID::AV_CODEC_ID_NONE;
-        if self.container.tells_all() && !unknown && width > 0 && height > 0 {
-            return self.check_size(width, height);
-        }
-        // FFmpeg leaves the size of these to their decoders.
+        // FFmpeg leaves the size of these to their decoders, whatever the container says.
         let left_open = matches!(
             parameters.codec_id,
             AVCodecID::AV_CODEC_ID_MPEG4 | AVCodecID::AV_CODEC_ID_MPEG1VIDEO | AVCodecID::AV_CODEC_ID_MPEG2VIDEO
         );
-        if self.container == Container::Mov && !unknown && !left_open {
-            return Err(VideoError::NoSize { width, height });
+        if self.container.tells_all() && left_open && width == 0 && height == 0 {
+            self.look_closer()?;
+            let parameters = unsafe { &*(*self.stream()?).codecpar };
+            return self.check_size(parameters.width.into(), parameters.height.into());
         }
-        self.check_size(width.max(1), height.max(1))?;
-        self.look_closer()?;
-        let parameters = unsafe { &*(*self.stream()?).codecpar };
-        self.check_size(parameters.width.into(), parameters.height.into())
+        self.check_size(width, height)
     }
 
     /// Refuses a picture that cannot be, or that is too large.
@@ -313,6 +304,8 @@ impl Demuxer {
         Ok(())
     }
 
+    /// Lets libavformat decode a little, where a header does not tell enough. At most once: FFmpeg 5.1 crashes on a
+    /// second time in some containers.
     fn look_closer(&mut self) -> Result<(), VideoError> {
         let context = self.context()?.as_ptr();
         unsafe {
@@ -392,6 +385,7 @@ impl Demuxer {
     /// The next packet of the video; false at the end.
     pub(super) fn read(&mut self, packet: &mut Packet) -> Result<bool, VideoError> {
         let context = self.context()?.as_ptr();
+        let mut again = 0;
         loop {
             unsafe { self.io.as_ref() }.watch.check()?;
             packet.clear();
@@ -400,6 +394,11 @@ impl Demuxer {
                 if packet.raw().stream_index == self.stream {
                     return Ok(true);
                 }
+                continue;
+            }
+            // Some demuxers want to be asked once more, such as that of transport streams.
+            if code == ffi::AVERROR(EAGAIN) && again < 1000 {
+                again += 1;
                 continue;
             }
             let end = VideoError::Damaged(format!("its data cannot be read on, {}", describe(code)));
@@ -459,6 +458,10 @@ unsafe extern "C" fn read(opaque: *mut c_void, buffer: *mut u8, size: c_int) -> 
     let io = unsafe { &mut *opaque.cast::<Io>() };
     if size <= 0 || io.watch.check().is_err() {
         return ffi::AVERROR_EXIT;
+    }
+    // FFmpeg goes on using what lies in the buffer where no more comes.
+    if io.position >= io.source.len() {
+        return ffi::AVERROR_EOF;
     }
     let buffer = unsafe {
         ptr::write_bytes(buffer, 0, size as usize);
