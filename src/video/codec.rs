@@ -27,6 +27,29 @@ impl Frame {
         NonNull::new(unsafe { ffi::av_frame_alloc() }).map(Self).ok_or_else(out_of_memory)
     }
 
+    /// A picture of its own memory.
+    pub(super) fn with_buffer(width: c_int, height: c_int, format: c_int) -> Result<Self, VideoError> {
+        let frame = Self::new()?;
+        unsafe {
+            let raw = &mut *frame.as_ptr();
+            (raw.width, raw.height, raw.format) = (width, height, format);
+            match ffi::av_frame_get_buffer(raw, 0) {
+                code if code < 0 => Err(VideoError::ffmpeg("take memory for a frame", code)),
+                _ => Ok(frame),
+            }
+        }
+    }
+
+    /// Takes colours, times and the like over from another frame.
+    pub(super) fn copy_properties(&mut self, other: &Self) {
+        unsafe {
+            let (to, from) = (&mut *self.as_ptr(), other.raw());
+            // Read as numbers: a file may say any.
+            (&raw mut to.colorspace).cast::<c_int>().write((&raw const from.colorspace).cast::<c_int>().read());
+            (&raw mut to.color_range).cast::<c_int>().write((&raw const from.color_range).cast::<c_int>().read());
+        }
+    }
+
     pub(super) fn as_ptr(&self) -> *mut ffi::AVFrame {
         self.0.as_ptr()
     }
@@ -233,8 +256,11 @@ struct Device(*mut ffi::AVBufferRef);
 // Device contexts are counted atomically and may be used from any thread.
 unsafe impl Send for Device {}
 
+/// Devices, or why they could not be opened, by kind and number.
+type Devices = HashMap<(i32, u32), Result<Device, String>>;
+
 /// Opening a device takes a good part of a second, and a device that failed will fail again.
-static DEVICES: LazyLock<Mutex<HashMap<(i32, u32), Result<Device, String>>>> = LazyLock::new(Mutex::default);
+static DEVICES: LazyLock<Mutex<Devices>> = LazyLock::new(Mutex::default);
 
 unsafe fn open_device(kind: AVHWDeviceType, number: u32) -> Result<*mut ffi::AVBufferRef, VideoError> {
     let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);

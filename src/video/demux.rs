@@ -364,8 +364,8 @@ impl Demuxer {
                 } else {
                     1.0
                 },
-                profile: parameters.profile,
-                level: parameters.level,
+                profile: profile(parameters, &extradata),
+                level: level(parameters, &extradata),
                 extradata,
                 bytes_per_pixel: super::codec::bytes_per_pixel(parameters.format),
             })
@@ -430,6 +430,23 @@ impl Demuxer {
             }
         }
         Ok(None)
+    }
+}
+
+/// The codec's profile; MP4 and Matroska keep it in the codec's own header.
+fn profile(parameters: &ffi::AVCodecParameters, extradata: &[u8]) -> i32 {
+    match (parameters.codec_id, extradata) {
+        (AVCodecID::AV_CODEC_ID_H264, [1, profile, ..]) => i32::from(*profile),
+        (AVCodecID::AV_CODEC_ID_HEVC, [1, profile, ..]) => i32::from(profile & 31),
+        _ => parameters.profile,
+    }
+}
+
+/// The codec's level, likewise.
+fn level(parameters: &ffi::AVCodecParameters, extradata: &[u8]) -> i32 {
+    match (parameters.codec_id, extradata) {
+        (AVCodecID::AV_CODEC_ID_H264, [1, _, _, level, ..]) => i32::from(*level),
+        _ => parameters.level,
     }
 }
 
@@ -507,7 +524,7 @@ unsafe extern "C" fn seek(opaque: *mut c_void, offset: i64, whence: c_int) -> i6
 
 unsafe extern "C" fn interrupted(opaque: *mut c_void) -> c_int {
     // Only the watch is touched: a read may be in progress further up the stack.
-    let watch = unsafe { &*(&raw const (*opaque.cast::<Io>()).watch) };
+    let watch = unsafe { &(*opaque.cast::<Io>()).watch };
     c_int::from(watch.check().is_err())
 }
 

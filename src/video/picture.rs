@@ -37,7 +37,8 @@ impl Orientation {
     }
 
     /// Where the pixel at (x, y) of a stored picture of this size is looked at.
-    fn place(self, x: usize, y: usize, width: usize, height: usize) -> (usize, usize) {
+    #[inline]
+    pub(super) fn place(self, x: usize, y: usize, width: usize, height: usize) -> (usize, usize) {
         let (x, y) = self.turn(x, y);
         let (width, height) = self.turn(width, height);
         (if self.mirror_x { width - 1 - x } else { x }, if self.mirror_y { height - 1 - y } else { y })
@@ -82,6 +83,13 @@ impl Shape {
     /// Width and height in pixels, as it is looked at.
     pub(super) fn upright(&self) -> (u32, u32) {
         self.orientation.turn(self.width, self.height)
+    }
+
+    /// The same picture, stored as it is looked at.
+    pub(super) fn turned(&self) -> Self {
+        let (width, height) = self.upright();
+        let pixel_aspect = if self.orientation.transpose { 1.0 / self.pixel_aspect } else { self.pixel_aspect };
+        Self { width, height, orientation: Orientation::default(), pixel_aspect }
     }
 
     /// Width over height, as it is looked at.

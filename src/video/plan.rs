@@ -198,7 +198,7 @@ pub(super) fn workspace(facts: &StreamFacts, reorder: usize) -> usize {
 /// Frames that an H.264 decoder has to keep at this level (table A-1 of the standard).
 fn h264_kept(facts: &StreamFacts) -> usize {
     let most = match facts.level {
-        ..=11 => 900,
+        1..=11 => 900,
         12 | 13 | 20 => 2376,
         21 => 4752,
         22 | 30 => 8100,

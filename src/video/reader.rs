@@ -250,6 +250,10 @@ impl Reader {
         while !ended && behind < REORDER {
             ended = !self.next_packet(&headers, &mut packet, &mut packets)?;
             let Some(latest) = packets.last() else { continue };
+            // Where times of decoding are true, nothing later is shown before them.
+            if self.demuxer.container() == Container::Mov && latest.dts != NONE && latest.dts >= end {
+                break;
+            }
             behind = if latest.pts >= end { behind + 1 } else { 0 };
             if (latest.pts > most && most < end) || packets.len() > MOST_PACKETS {
                 return Err(VideoError::TooLong { max_s: self.caps.max_duration_s });

@@ -11,7 +11,7 @@ use ffmpeg_next::ffi::{AVColorRange, AVPixelFormat};
 use super::VideoError;
 use super::codec::{Frame, pixel_format};
 use super::demux::out_of_memory;
-use super::picture::{Layout, Shape, Target};
+use super::picture::{Layout, Orientation, Shape, Target};
 use crate::stage::decode::config::{Fit, ScaleFilter};
 
 /// Bytes behind the frames that the scaler may write over: its vector code works in whole registers, and so may go
@@ -39,7 +39,9 @@ pub(super) struct Scaler {
     context: *mut ffi::SwsContext,
     made_for: Option<(Input, Layout)>,
     cropped: Frame,
-    /// A picture that still has to be turned.
+    /// The latest picture, turned before it was scaled.
+    turned: Option<Frame>,
+    /// The latest picture, where it is turned after it was scaled.
     unturned: Vec<u8>,
 }
 
@@ -62,6 +64,7 @@ impl Scaler {
             context: ptr::null_mut(),
             made_for: None,
             cropped: Frame::new()?,
+            turned: None,
             unturned: Vec::new(),
         })
     }
@@ -70,8 +73,17 @@ impl Scaler {
     ///
     /// `shape` gives the turn and the shape of the pixels; the size is the frame's own.
     pub(super) fn scale(&mut self, frame: &Frame, shape: &Shape, target: &mut [u8]) -> Result<(), VideoError> {
+        let mut shape = *shape;
+        let mut turned = std::mem::take(&mut self.turned);
+        let frame = match shape.orientation.is_identity() {
+            false if turn(frame, shape.orientation, &mut turned)? => {
+                shape = shape.turned();
+                turned.as_ref().unwrap_or(frame)
+            }
+            _ => frame,
+        };
         let raw = frame.raw();
-        let shape = Shape { width: raw.width.max(1) as u32, height: raw.height.max(1) as u32, ..*shape };
+        shape = Shape { width: raw.width.max(1) as u32, height: raw.height.max(1) as u32, ..shape };
         let (width, height) = self.size;
         let layout = shape.layout(self.fit, width, height);
         let (inner_width, inner_height) = shape.orientation.turn(layout.width, layout.height);
@@ -120,6 +132,7 @@ impl Scaler {
             blacken(&mut target[..stride * height as usize], stride, layout);
         }
         self.cropped.clear();
+        self.turned = turned;
         Ok(())
     }
 
@@ -219,6 +232,103 @@ impl Scaler {
             });
         }
         Ok(())
+    }
+}
+
+/// Turns a picture at its full size, as FFmpeg does before it scales; false for pixel formats whose planes do not turn
+/// one by one.
+fn turn(frame: &Frame, orientation: Orientation, turned: &mut Option<Frame>) -> Result<bool, VideoError> {
+    let raw = frame.raw();
+    let Some(format) = pixel_format(raw.format) else { return Ok(false) };
+    let flags = (ffi::AV_PIX_FMT_FLAG_PAL | ffi::AV_PIX_FMT_FLAG_BITSTREAM | ffi::AV_PIX_FMT_FLAG_HWACCEL) as u64;
+    if format.flags & flags != 0 || (orientation.transpose && format.log2_chroma_w != format.log2_chroma_h) {
+        return Ok(false);
+    }
+    let mut planes = [None; 4];
+    for component in &format.comp[..usize::from(format.nb_components)] {
+        let plane = component.plane as usize;
+        // Packed formats that share colour between pixels have no step of one pixel for every component.
+        if planes[plane].is_some_and(|step| step != component.step) {
+            return Ok(false);
+        }
+        planes[plane] = Some(component.step);
+    }
+    let (width, height) = orientation.turn(raw.width, raw.height);
+    let fits = turned.as_ref().is_some_and(|frame| {
+        let have = frame.raw();
+        (have.width, have.height, have.format) == (width, height, raw.format)
+    });
+    let target = match turned {
+        Some(target) if fits => target,
+        _ => turned.insert(Frame::with_buffer(width, height, raw.format)?),
+    };
+    target.copy_properties(frame);
+    for (plane, step) in planes.iter().enumerate().filter_map(|(plane, step)| step.map(|step| (plane, step as usize))) {
+        let chroma = plane == 1 || plane == 2;
+        let (shift_x, shift_y) = if chroma { (format.log2_chroma_w, format.log2_chroma_h) } else { (0, 0) };
+        let (columns, rows) = (ceil_shift(raw.width, shift_x), ceil_shift(raw.height, shift_y));
+        let source = unsafe { Plane::new(raw, plane, columns * step, rows)? };
+        let (to_columns, to_rows) = orientation.turn(columns, rows);
+        let target = unsafe { Plane::new(target.raw(), plane, to_columns * step, to_rows)? };
+        match step {
+            1 => turn_plane::<1>(source, target, orientation),
+            2 => turn_plane::<2>(source, target, orientation),
+            3 => turn_plane::<3>(source, target, orientation),
+            4 => turn_plane::<4>(source, target, orientation),
+            6 => turn_plane::<6>(source, target, orientation),
+            8 => turn_plane::<8>(source, target, orientation),
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+fn ceil_shift(length: c_int, shift: u8) -> usize {
+    -(-length >> shift) as usize
+}
+
+/// One plane of a frame: rows of `length` bytes that are `stride` bytes apart.
+#[derive(Clone, Copy)]
+struct Plane {
+    data: *mut u8,
+    stride: isize,
+    length: usize,
+    rows: usize,
+}
+
+impl Plane {
+    /// Safety: the frame has to have this plane with at least these rows.
+    unsafe fn new(frame: &ffi::AVFrame, plane: usize, length: usize, rows: usize) -> Result<Self, VideoError> {
+        let (data, stride) = (frame.data[plane], frame.linesize[plane] as isize);
+        if data.is_null() || stride.unsigned_abs() < length {
+            return Err(VideoError::Ffmpeg { action: "turn a frame", message: "a plane is missing".to_owned() });
+        }
+        Ok(Self { data, stride, length, rows })
+    }
+
+    fn row(&self, row: usize) -> *mut u8 {
+        debug_assert!(row < self.rows);
+        unsafe { self.data.offset(row as isize * self.stride) }
+    }
+}
+
+/// Copies a plane of pixels of `STEP` bytes, turned. `to` is as large as `from` is when turned.
+fn turn_plane<const STEP: usize>(from: Plane, to: Plane, orientation: Orientation) {
+    /// Pixels of a square that fits the cache in both directions.
+    const TILE: usize = 32;
+    let (columns, rows) = (from.length / STEP, from.rows);
+    for (top, left) in (0..rows).step_by(TILE).flat_map(|y| (0..columns).step_by(TILE).map(move |x| (y, x))) {
+        for y in top..(top + TILE).min(rows) {
+            let row = from.row(y);
+            for x in left..(left + TILE).min(columns) {
+                let (to_x, to_y) = orientation.place(x, y, columns, rows);
+                // Both lie within their planes: `place` maps the one size onto the other.
+                unsafe {
+                    let pixel = row.add(x * STEP).cast::<[u8; STEP]>().read();
+                    to.row(to_y).add(to_x * STEP).cast::<[u8; STEP]>().write(pixel);
+                }
+            }
+        }
     }
 }
 

@@ -45,7 +45,6 @@ fn decode(path: &Path, span: Span, sampling: Sampling, target: Target) -> Result
     let mut reader = open(path)?;
     let plan = reader.plan(span, &sampling)?;
     let pictures = reader.decode(&plan, &[target])?.remove(0);
-    assert_eq!(pictures.data.len(), plan.output_bytes(&[NATIVE]).min(pictures.data.len()));
     Ok((plan, pictures))
 }
 
@@ -87,7 +86,8 @@ fn check_exact(path: &Path) -> f64 {
     let frame = side * side * 3;
     let target = target(side as u32, side as u32);
     for frames in [None, Some(8), Some(3), Some(2), Some(1)] {
-        let (plan, pictures) = decode(path, (None, None), Sampling { frames, ..Sampling::ALL }, target.clone()).unwrap();
+        let (plan, pictures) =
+            decode(path, (None, None), Sampling { frames, ..Sampling::ALL }, target.clone()).unwrap();
         assert_eq!(plan.info().frame_count, Some((all.len() / frame) as u64), "frames of {}", path.display());
         let expected = picked(&all, frame, &plan.picks);
         assert!(pictures.data == expected, "{} with {frames:?} frames", path.display());
@@ -114,7 +114,10 @@ fn skipping_changes_no_bit_of_any_codec() {
         ("fields.mp4", "-c:v libx264 -g 12 -bf 2 -flags +ilme+ildct -pix_fmt yuv420p"),
         ("deep.mkv", "-c:v libx264 -g 15 -pix_fmt yuv420p10le"),
         ("hevc.mp4", "-c:v libx265 -x265-params keyint=12:bframes=4:log-level=none -pix_fmt yuv420p -tag:v hvc1"),
-        ("hevc-layers.mp4", "-c:v libx265 -x265-params keyint=24:bframes=4:temporal-layers=1:log-level=none -tag:v hvc1"),
+        (
+            "hevc-layers.mp4",
+            "-c:v libx265 -x265-params keyint=24:bframes=4:temporal-layers=1:log-level=none -tag:v hvc1",
+        ),
         ("vp8.webm", "-c:v libvpx -g 12 -auto-alt-ref 1 -lag-in-frames 16 -b:v 300k"),
         ("vp9.webm", "-c:v libvpx-vp9 -g 12 -auto-alt-ref 1 -lag-in-frames 16 -b:v 300k"),
         ("av1.mp4", "-c:v libaom-av1 -cpu-used 8 -g 12 -b:v 200k"),
