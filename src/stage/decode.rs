@@ -69,27 +69,41 @@ impl Stage for DecodeStage {
     }
 
     fn open(&self, _context: &Arc<StageContext>, input: &SchemaRef) -> Result<Arc<dyn Operator>> {
-        let config = &self.config;
-        let size = |width, height, fit, filter| Target { width, height, fit, filter };
-        let mut targets = vec![size(config.width, config.height, config.fit, config.filter)];
-        targets.extend(config.also.iter().map(|also| {
-            let (fit, filter) = (also.fit.unwrap_or(config.fit), also.filter.unwrap_or(config.filter));
-            size(also.width, also.height, fit, filter)
-        }));
         Ok(Arc::new(DecodeOperator {
             name: self.name().to_owned(),
             columns: self.columns().map(str::to_owned).collect(),
-            targets,
-            sampling: Sampling { frames: config.frames, fps: config.fps, short: config.short },
-            caps: Caps {
-                max_pixels: config.max_pixels,
-                max_duration_s: config.max_duration_s,
-                timeout: Duration::try_from_secs_f64(config.timeout_s).unwrap_or(Duration::MAX),
-                hwaccel: config.hwaccel,
-                ..Caps::default()
-            },
+            targets: targets(&self.config),
+            sampling: sampling(&self.config),
+            caps: caps(&self.config),
             output: self.output_schema(input)?,
         }))
+    }
+}
+
+/// The sizes that are wanted of every frame.
+pub fn targets(config: &DecodeConfig) -> Vec<Target> {
+    let size = |width, height, fit, filter| Target { width, height, fit, filter };
+    let mut targets = vec![size(config.width, config.height, config.fit, config.filter)];
+    targets.extend(config.also.iter().map(|also| {
+        let (fit, filter) = (also.fit.unwrap_or(config.fit), also.filter.unwrap_or(config.filter));
+        size(also.width, also.height, fit, filter)
+    }));
+    targets
+}
+
+/// The frames that are wanted.
+pub fn sampling(config: &DecodeConfig) -> Sampling {
+    Sampling { frames: config.frames, fps: config.fps, short: config.short }
+}
+
+/// What a clip may cost.
+pub fn caps(config: &DecodeConfig) -> Caps {
+    Caps {
+        max_pixels: config.max_pixels,
+        max_duration_s: config.max_duration_s,
+        timeout: Duration::try_from_secs_f64(config.timeout_s).unwrap_or(Duration::MAX),
+        hwaccel: config.hwaccel,
+        ..Caps::default()
     }
 }
 
