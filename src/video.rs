@@ -8,8 +8,10 @@
 mod bitstream;
 mod codec;
 mod container;
+mod cut;
 mod demux;
 mod error;
+mod mux;
 mod picture;
 mod plan;
 mod reader;
@@ -22,6 +24,7 @@ mod watch;
 mod tests;
 
 pub use codec::ffmpeg_version;
+pub use cut::cut;
 pub use error::VideoError;
 pub use picture::Target;
 pub use plan::Plan;

@@ -96,6 +96,18 @@ impl Headers {
     }
 }
 
+/// An H.264 packet with start codes, without its messages (SEI).
+pub(super) fn without_messages(packet: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(packet.len());
+    for unit in start_codes(packet).filter(|unit| unit.first().is_some_and(|header| header & 31 != 6)) {
+        // No unit ends in a zero; those are of the start code that follows.
+        let end = unit.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        kept.extend_from_slice(&[0, 0, 0, 1]);
+        kept.extend_from_slice(&unit[..end]);
+    }
+    if kept.is_empty() { packet.to_vec() } else { kept }
+}
+
 /// Whether a VP9 frame header begins a keyframe.
 fn vp9_key(first: u8) -> bool {
     let reserved = usize::from(first >> 4 & 3 == 3);

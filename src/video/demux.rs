@@ -57,6 +57,23 @@ impl Packet {
     pub(super) fn clear(&mut self) {
         unsafe { ffi::av_packet_unref(self.as_ptr()) }
     }
+
+    /// Gives the packet other data and leaves its times and flags.
+    pub(super) fn replace_data(&mut self, data: &[u8]) -> Result<(), VideoError> {
+        let other = Self::new()?;
+        unsafe {
+            let size = c_int::try_from(data.len()).map_err(|_| out_of_memory())?;
+            if ffi::av_new_packet(other.as_ptr(), size) < 0
+                || ffi::av_packet_copy_props(other.as_ptr(), self.as_ptr()) < 0
+            {
+                return Err(out_of_memory());
+            }
+            ptr::copy_nonoverlapping(data.as_ptr(), other.raw().data, data.len());
+            self.clear();
+            ffi::av_packet_move_ref(self.as_ptr(), other.as_ptr());
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Packet {
@@ -117,8 +134,10 @@ pub(super) struct StreamFacts {
     pub(super) duration_s: Option<f64>,
     pub(super) mean_rate: Option<f64>,
     pub(super) orientation: Orientation,
-    /// Width of a pixel over its height.
-    pub(super) pixel_aspect: f64,
+    /// The display matrix behind it.
+    pub(super) matrix: Option<[i32; 9]>,
+    /// Width of a pixel over its height, as FFmpeg has it; 0 over 1 where it is not known.
+    pub(super) aspect: (i32, i32),
     pub(super) profile: i32,
     pub(super) level: i32,
     pub(super) extradata: Vec<u8>,
@@ -134,6 +153,9 @@ pub(super) struct Demuxer {
     container: Container,
     stream: c_int,
     max_pixels: u64,
+    /// Whether libavformat has decoded a little; at most once, since FFmpeg 5.1 crashes on a second time in some
+    /// containers.
+    looked: bool,
 }
 
 // The pointers are owned and used by one thread at a time; sources are `Send`.
@@ -157,6 +179,7 @@ impl Demuxer {
             container: Container::Other,
             stream: 0,
             max_pixels: caps.max_pixels,
+            looked: false,
         };
         if demuxer.source().is_empty() {
             return Err(VideoError::Empty);
@@ -168,6 +191,7 @@ impl Demuxer {
     /// Begins again at the first packet, with nothing left of what was read before.
     pub(super) fn reopen(&mut self) -> Result<(), VideoError> {
         self.input = None;
+        self.looked = false;
         unsafe { self.io.as_mut() }.position = 0;
         let input = self.connect().map_err(|error| self.blame(error))?;
         self.input = Some(input);
@@ -176,6 +200,12 @@ impl Demuxer {
         }
         self.stream = self.find_video()?;
         self.check_header()
+    }
+
+    /// Begins again with all that is to be known about the video, also what only its packets tell.
+    pub(super) fn reopen_completely(&mut self) -> Result<(), VideoError> {
+        self.reopen()?;
+        if self.looked { Ok(()) } else { self.look_closer() }
     }
 
     /// The source; for safe code that looks at the bytes itself.
@@ -304,9 +334,9 @@ impl Demuxer {
         Ok(())
     }
 
-    /// Lets libavformat decode a little, where a header does not tell enough. At most once: FFmpeg 5.1 crashes on a
-    /// second time in some containers.
+    /// Lets libavformat decode a little, where a header does not tell enough.
     fn look_closer(&mut self) -> Result<(), VideoError> {
+        self.looked = true;
         let context = self.context()?.as_ptr();
         unsafe {
             // A decoder is opened for every stream that there is so far; streams found later get none of these.
@@ -344,6 +374,7 @@ impl Demuxer {
                 .map(seconds)
                 .or_else(|| known((*context).duration).map(|ticks| ticks as f64 / f64::from(ffi::AV_TIME_BASE)));
             let rate = (*stream).avg_frame_rate;
+            let matrix = display_matrix(stream);
             let aspect = ffi::av_guess_sample_aspect_ratio(context, stream, ptr::null_mut());
             let extradata = if parameters.extradata.is_null() || parameters.extradata_size <= 0 {
                 Vec::new()
@@ -358,12 +389,9 @@ impl Demuxer {
                 time_base,
                 duration_s,
                 mean_rate: (rate.num > 0 && rate.den > 0).then(|| f64::from(rate.num) / f64::from(rate.den)),
-                orientation: orientation(stream),
-                pixel_aspect: if aspect.num > 0 && aspect.den > 0 {
-                    f64::from(aspect.num) / f64::from(aspect.den)
-                } else {
-                    1.0
-                },
+                orientation: matrix.as_ref().map(Orientation::from_matrix).unwrap_or_default(),
+                matrix,
+                aspect: if aspect.num > 0 && aspect.den > 0 { (aspect.num, aspect.den) } else { (0, 1) },
                 profile: profile(parameters, &extradata),
                 level: level(parameters, &extradata),
                 extradata,
@@ -450,17 +478,13 @@ fn level(parameters: &ffi::AVCodecParameters, extradata: &[u8]) -> i32 {
     }
 }
 
-/// How the picture is to be turned, from the display matrix.
-unsafe fn orientation(stream: *mut ffi::AVStream) -> Orientation {
+/// How the picture is to be turned.
+unsafe fn display_matrix(stream: *mut ffi::AVStream) -> Option<[i32; 9]> {
     unsafe {
         let mut size = 0;
         let kind = ffi::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX;
         let data = ffi::av_stream_get_side_data(stream, kind, &mut size);
-        if data.is_null() || size < 36 {
-            return Orientation::default();
-        }
-        let matrix: [i32; 9] = ptr::read_unaligned(data.cast());
-        Orientation::from_matrix(&matrix)
+        (!data.is_null() && size >= 36).then(|| ptr::read_unaligned(data.cast()))
     }
 }
 

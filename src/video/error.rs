@@ -118,5 +118,6 @@ impl VideoError {
 
 /// FFmpeg's words for an error code.
 pub(super) fn describe(code: i32) -> String {
-    ffmpeg_next::Error::from(code).to_string().to_lowercase()
+    let text = ffmpeg_next::Error::from(code).to_string().to_lowercase();
+    if text.is_empty() { format!("error {code}") } else { text }
 }

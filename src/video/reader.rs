@@ -99,7 +99,7 @@ impl Reader {
             width: facts.width,
             height: facts.height,
             orientation: facts.orientation,
-            pixel_aspect: facts.pixel_aspect,
+            pixel_aspect: if facts.aspect.0 > 0 { f64::from(facts.aspect.0) / f64::from(facts.aspect.1) } else { 1.0 },
         };
         drop(call);
         Ok(Self { demuxer, facts, caps: caps.clone(), watch, shape, next: None })
@@ -222,6 +222,12 @@ impl Reader {
         }
         self.next = Some(UNKNOWN);
         Ok(())
+    }
+
+    /// Begins again, with all that is to be known about the stream to copy it.
+    pub(super) fn complete(&mut self) -> Result<(), VideoError> {
+        self.next = Some(UNKNOWN);
+        self.demuxer.reopen_completely()
     }
 
     /// Reads the packets of a span, from the start of the file or from a keyframe before the span.
@@ -447,7 +453,7 @@ impl Reader {
     }
 
     /// Reads packet number `at` of the plan; false where it is not found again.
-    fn fetch(&mut self, plan: &Plan, at: usize, packet: &mut Packet) -> Result<bool, VideoError> {
+    pub(super) fn fetch(&mut self, plan: &Plan, at: usize, packet: &mut Packet) -> Result<bool, VideoError> {
         let target = &plan.packets[at];
         let next = self.next.unwrap_or(UNKNOWN);
         let near = |next: usize| (target.position - plan.packets[next].position).abs() < JUMP;

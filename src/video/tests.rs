@@ -1,5 +1,6 @@
 //! What comes out is compared with the `ffmpeg` program, which decodes every frame and scales with its own filter.
 
+mod cuts;
 mod hostile;
 mod odd;
 
