@@ -31,7 +31,11 @@ pub async fn write_receipt(root: &Location, fingerprint: &str, unit: &str, recei
 }
 
 /// The receipts of the units that are done; one whose files are gone or of another size does not count.
-pub async fn read_receipts(root: &Location, fingerprint: &str, units: &HashSet<&str>) -> Result<HashMap<String, Receipt>> {
+pub async fn read_receipts(
+    root: &Location,
+    fingerprint: &str,
+    units: &HashSet<&str>,
+) -> Result<HashMap<String, Receipt>> {
     let folder = receipts_folder(root, fingerprint);
     let mut found = HashMap::new();
     let names = sizes(&folder).await?;
@@ -41,7 +45,8 @@ pub async fn read_receipts(root: &Location, fingerprint: &str, units: &HashSet<&
     let (shards, clips) = (sizes(&root.join(SHARDS)).await?, sizes(&root.join(CLIPS)).await?);
     let whole = |path: &str, bytes: u64| {
         let below = |folder: &str| path.strip_prefix(folder)?.strip_prefix('/');
-        let there = below(SHARDS).and_then(|name| shards.get(name)).or_else(|| below(CLIPS).and_then(|name| clips.get(name)));
+        let there =
+            below(SHARDS).and_then(|name| shards.get(name)).or_else(|| below(CLIPS).and_then(|name| clips.get(name)));
         there == Some(&bytes)
     };
     for unit in names.keys().filter_map(|name| name.strip_suffix(".json")).filter(|unit| units.contains(unit)) {
@@ -159,7 +164,8 @@ pub fn now() -> String {
 pub async fn put(root: &Location, previous: Option<&Dataset>, dataset: &Dataset) -> Result<()> {
     let file = root.join(DATASET_FILE);
     let json = serde_json::to_vec_pretty(dataset).map_err(Error::internal)?;
-    let lost = || Error::State(format!("another run committed to {} while this one ran; nothing was changed", root.uri()));
+    let lost =
+        || Error::State(format!("another run committed to {} while this one ran; nothing was changed", root.uri()));
     match previous {
         None => file.create(json).await?.then_some(()).ok_or_else(lost),
         // The lock keeps other runs on this disk away between the look and the put.

@@ -122,10 +122,8 @@ fn identify(rows: RecordBatch) -> Result<RecordBatch> {
         fates.push((*times > 0).then(|| Fate::dropped("the same clip is listed twice", None)));
         *times += 1;
     }
-    let named = clips.with_columns(
-        &clips.batch().schema(),
-        vec![(schema::CLIP_ID, Arc::new(StringArray::from(ids)) as ArrayRef)],
-    )?;
+    let named = clips
+        .with_columns(&clips.batch().schema(), vec![(schema::CLIP_ID, Arc::new(StringArray::from(ids)) as ArrayRef)])?;
     Ok(named.settle(STAGE, &fates)?.into_batch())
 }
 
@@ -213,7 +211,8 @@ pub(crate) fn fixed_rows(
         given.push((name, column));
     }
     let base = schema::clip_schema();
-    let extra = columns.iter().map(|(field, _)| field.clone()).filter(|field| base.field_with_name(field.name()).is_err());
+    let extra =
+        columns.iter().map(|(field, _)| field.clone()).filter(|field| base.field_with_name(field.name()).is_err());
     let wanted = schema::with_fields(&base, extra);
     let own: Vec<(&str, ArrayRef)> = columns
         .iter()

@@ -34,12 +34,14 @@ pub fn build(
     manifest: &SchemaRef,
     units: Vec<ObjectMeta>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let groups = units
-        .into_iter()
-        .map(|unit| FileGroup::new(vec![PartitionedFile::new_from_meta(unit)]))
-        .collect::<Vec<_>>();
+    let groups =
+        units.into_iter().map(|unit| FileGroup::new(vec![PartitionedFile::new_from_meta(unit)])).collect::<Vec<_>>();
     let source = Arc::new(ParquetSource::new(Arc::clone(manifest)));
-    let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_file_groups(groups).build();
+    // Without this, a partition that is done takes files of its neighbours, and two units become one.
+    let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
+        .with_file_groups(groups)
+        .with_preserve_order(true)
+        .build();
     let mut plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(scan);
     let schemas = schemas(spec, manifest)?;
     let makes_frames = |index: usize| count_frames(&schemas[index + 1]) > count_frames(&schemas[index]);

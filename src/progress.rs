@@ -142,7 +142,9 @@ impl Progress {
         let (stages, reasons) = (clips.text(schema::FATE_STAGE)?, clips.text(schema::FATE_REASON)?);
         for row in (0..clips.rows()).filter(|row| fates.value(*row) == "failed") {
             match self.told.fetch_add(1, Ordering::Relaxed) {
-                TOLD_FAILURES => tracing::warn!("more clips have failed; `simdrop sql DATASET -f failures` shows all of them"),
+                TOLD_FAILURES => {
+                    tracing::warn!("more clips have failed; `simdrop sql DATASET -f failures` shows all of them")
+                }
                 number if number < TOLD_FAILURES => {
                     tracing::warn!("{}: {}: {}", uris.value(row), stages.value(row), reasons.value(row));
                 }

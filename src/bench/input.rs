@@ -27,7 +27,8 @@ pub fn repeat(spec: &PipelineSpec, clips: usize, folder: &Path) -> Result<(Pipel
     let files = (0..rows.rows()).map(|row| link(uris.value(row), &links, row)).collect::<Result<Vec<_>>>()?;
     let mut sources = Vec::new();
     for kind in [SourceKind::Real, SourceKind::Synthetic] {
-        let chosen: Vec<u32> = (0..rows.rows()).filter(|row| kinds.value(*row) == kind.as_str()).map(|row| row as u32).collect();
+        let chosen: Vec<u32> =
+            (0..rows.rows()).filter(|row| kinds.value(*row) == kind.as_str()).map(|row| row as u32).collect();
         if chosen.is_empty() {
             continue;
         }

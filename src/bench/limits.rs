@@ -168,5 +168,10 @@ fn writing(files: &[PathBuf], folder: &Path) -> Result<Limit> {
     let seconds = start.elapsed().as_secs_f64();
     std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
     let clips = files.len() as f64;
-    Ok(Limit { part: "shards: tar".to_owned(), seconds_per_clip: seconds / clips, units: bytes as f64 / clips / 1e6, unit: "MB" })
+    Ok(Limit {
+        part: "shards: tar".to_owned(),
+        seconds_per_clip: seconds / clips,
+        units: bytes as f64 / clips / 1e6,
+        unit: "MB",
+    })
 }

@@ -15,9 +15,9 @@ use crate::manifest::Manifest;
 use crate::plan;
 use crate::progress::Progress;
 use crate::progress::display::{self, ProgressMode};
+use crate::schema;
 use crate::spec::{self, Diagnostic, Diagnostics, LoadedSpec, PipelineSpec, StageSpec};
 use crate::stage::{StageContext, score};
-use crate::schema;
 use crate::storage::Storage;
 
 /// Reads the pipeline of a call.
@@ -205,8 +205,8 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
         e_tag: None,
         version: None,
     });
-    let plan = plan::build(spec, &fingerprint, &manifest.schema, files.collect())
-        .map_err(|error| place(&loaded, error))?;
+    let plan =
+        plan::build(spec, &fingerprint, &manifest.schema, files.collect()).map_err(|error| place(&loaded, error))?;
     print(&format!(
         "{} clips in {} work units, {} threads, {} of memory\n{}",
         manifest.clips(),
@@ -225,8 +225,12 @@ async fn analyze(loaded: &LoadedSpec) -> Result<()> {
     let outcome = run_spec(spec, false, ProgressMode::Auto).await?;
     let mut text = outcome.plan.unwrap_or_default();
     let run = outcome.dataset.runs.last().ok_or_else(|| Error::internal("a dataset without a run"))?;
-    writeln!(text, "\n{:<20} {:>8} {:>8} {:>8} {:>12} {:>10} {:>10}", "stage", "rows", "dropped", "failed", "bytes out", "busy s", "rows/busy s")
-        .map_err(Error::internal)?;
+    writeln!(
+        text,
+        "\n{:<20} {:>8} {:>8} {:>8} {:>12} {:>10} {:>10}",
+        "stage", "rows", "dropped", "failed", "bytes out", "busy s", "rows/busy s"
+    )
+    .map_err(Error::internal)?;
     for stage in &run.stages {
         writeln!(
             text,
@@ -241,7 +245,8 @@ async fn analyze(loaded: &LoadedSpec) -> Result<()> {
         )
         .map_err(Error::internal)?;
     }
-    writeln!(text, "peak memory {}, {:.2} s", bytesize::ByteSize(run.peak_memory), run.seconds).map_err(Error::internal)?;
+    writeln!(text, "peak memory {}, {:.2} s", bytesize::ByteSize(run.peak_memory), run.seconds)
+        .map_err(Error::internal)?;
     print(&text)
 }
 

@@ -7,7 +7,8 @@ fn root(folder: &tempfile::TempDir) -> Location {
 }
 
 fn spec() -> PipelineSpec {
-    serde_json::from_str(r#"{"name": "t", "sources": [{"path": "c", "kind": "real"}], "output": {"path": "out"}}"#).unwrap()
+    serde_json::from_str(r#"{"name": "t", "sources": [{"path": "c", "kind": "real"}], "output": {"path": "out"}}"#)
+        .unwrap()
 }
 
 fn run() -> RunEntry {

@@ -30,6 +30,7 @@ use crate::storage::Location;
 pub fn session(context: &Arc<StageContext>, progress: &Arc<Progress>) -> Result<SessionContext> {
     let config = SessionConfig::new()
         .with_batch_size(1024)
+        .set_bool("datafusion.execution.enable_file_stream_work_stealing", false)
         .with_extension(Arc::clone(context))
         .with_extension(Arc::clone(progress));
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(context.pool())).build_arc()?;
@@ -78,7 +79,9 @@ pub async fn run(request: RunRequest) -> Result<RunOutcome> {
     receipts.extend(done.into_iter().map(|receipt| (receipt.unit.clone(), receipt)));
     let ordered: Vec<Receipt> = manifest.units.iter().filter_map(|unit| receipts.remove(&unit.id)).collect();
     if ordered.len() < manifest.units.len() {
-        return Err(Error::Cancelled);
+        let missing =
+            format!("{} of {} work units left no receipt", manifest.units.len() - ordered.len(), manifest.units.len());
+        return Err(if stop.is_cancelled() { Error::Cancelled } else { Error::internal(missing) });
     }
     let run = RunEntry {
         run: 0,

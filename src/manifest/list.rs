@@ -86,7 +86,11 @@ fn column(field: &Field, array: &ArrayRef) -> Result<(Field, ArrayRef)> {
             let filled = cast(array, wanted.data_type())
                 .map_err(|error| Error::config(format!("column {}: {error}", field.name())))?;
             if filled.null_count() > array.logical_null_count() {
-                return Err(Error::config(format!("column {} has values that are no {}", field.name(), wanted.data_type())));
+                return Err(Error::config(format!(
+                    "column {} has values that are no {}",
+                    field.name(),
+                    wanted.data_type()
+                )));
             }
             Ok((wanted.clone().with_nullable(true), filled))
         }

@@ -54,7 +54,8 @@ fn a_folder_gives_its_videos_at_any_depth_in_order() {
     files(folder.path(), ["b.mp4", "deep/er/a.MKV", "notes.txt", "c.webm"].map(str::to_owned));
     let manifest = list(vec![source(Some(folder.path()), None)], 32).unwrap();
     let prefix = format!("{}/", folder.path().display());
-    let names: Vec<_> = column(&manifest, schema::URI).into_iter().flatten().map(|uri| uri.replace(&prefix, "")).collect();
+    let names: Vec<_> =
+        column(&manifest, schema::URI).into_iter().flatten().map(|uri| uri.replace(&prefix, "")).collect();
     assert_eq!(names, ["b.mp4", "c.webm", "deep/er/a.MKV"]);
     assert_eq!(column(&manifest, schema::LICENCE)[0].as_deref(), Some("CC0"));
 }
@@ -115,7 +116,8 @@ fn columns_of_a_list_come_along_and_fill_what_they_name() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path(), ["a.mp4".to_owned(), "b.mp4".to_owned()]);
     let csv = folder.path().join("clips.csv");
-    std::fs::write(&csv, "uri,caption,start_s,rating,size,licence\nb.mp4,007,1.5,4,9,\na.mp4,a dog,,5,8,MIT\n").unwrap();
+    std::fs::write(&csv, "uri,caption,start_s,rating,size,licence\nb.mp4,007,1.5,4,9,\na.mp4,a dog,,5,8,MIT\n")
+        .unwrap();
     let manifest = list(vec![source(None, Some(&csv))], 8).unwrap();
     let texts = |values: [&str; 2]| values.map(|text| Some(text.to_owned())).to_vec();
     assert_eq!(column(&manifest, schema::CAPTION), texts(["a dog", "007"]));

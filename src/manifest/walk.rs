@@ -9,9 +9,8 @@ use crate::error::{Error, Result};
 use crate::spec::SourceSpec;
 
 /// Extensions that make a file of a folder a video.
-pub const VIDEO_EXTENSIONS: &[&str] = &[
-    "3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv",
-];
+pub const VIDEO_EXTENSIONS: &[&str] =
+    &["3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv"];
 
 /// The rows of a file, a folder or a glob.
 pub(super) fn rows(path: &str, source: &SourceSpec) -> Result<RecordBatch> {

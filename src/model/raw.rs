@@ -36,7 +36,8 @@ pub fn rows_per_s(spec: &ModelsSpec, model: &str, batch: usize, threads: usize, 
     let batch = graph.fixed_batch().unwrap_or(batch);
     let rates = std::thread::scope(|scope| {
         let graph = &graph;
-        let runs: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(move || rate(session, graph, batch, time))).collect();
+        let runs: Vec<_> =
+            sessions.iter_mut().map(|session| scope.spawn(move || rate(session, graph, batch, time))).collect();
         runs.into_iter().map(|run| run.join().unwrap_or_else(|_| Err("a run panicked".to_owned()))).collect::<Vec<_>>()
     });
     let rates = rates.into_iter().collect::<Result<Vec<f64>, String>>();
@@ -75,7 +76,9 @@ fn ready(element: &Element, shape: Vec<usize>) -> ort::Result<ort::value::DynVal
             let values = (0..length).map(|index| half::f16::from_f32(wave(index))).collect::<Vec<_>>();
             Tensor::from_array((shape, values))?.into_dyn()
         }
-        Element::U8 => Tensor::from_array((shape, (0..length).map(|index| index as u8).collect::<Vec<_>>()))?.into_dyn(),
+        Element::U8 => {
+            Tensor::from_array((shape, (0..length).map(|index| index as u8).collect::<Vec<_>>()))?.into_dyn()
+        }
         Element::I32 => Tensor::from_array((shape, vec![1_i32; length]))?.into_dyn(),
         Element::I64 | Element::Other(_) => Tensor::from_array((shape, vec![1_i64; length]))?.into_dyn(),
     })

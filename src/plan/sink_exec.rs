@@ -118,11 +118,7 @@ impl ExecutionPlan for SinkExec {
         Ok(Arc::new(Self::new(self.spec.clone(), input)))
     }
 
-    fn execute(
-        &self,
-        partition: usize,
-        task: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+    fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream, DataFusionError> {
         let (context, progress) = stage_context(&task)?;
         let counters = progress.stage(self.spec.index, STAGE, STAGE);
         let run = SinkRun {
@@ -182,10 +178,11 @@ impl SinkRun {
             if clips.rows() == 0 {
                 continue;
             }
-            let (_, writer) = match &mut writer {
+            let units = clips.text(schema::UNIT)?;
+            let (unit, writer) = match &mut writer {
                 Some(open) => open,
                 none => {
-                    let unit = clips.text(schema::UNIT)?.value(0).to_owned();
+                    let unit = units.value(0).to_owned();
                     let target = ShardTarget {
                         root: root.clone(),
                         name: self.spec.name.clone(),
@@ -196,6 +193,9 @@ impl SinkRun {
                     none.insert((unit, ShardWriter::open(Arc::clone(&self.context), target)?))
                 }
             };
+            if let Some(other) = units.iter().flatten().find(|other| other != unit) {
+                return Err(Error::internal(format!("rows of unit {other} came with those of unit {unit}")));
+            }
             let budget = self.context.workspace.clone();
             let task = StageTask::new(Arc::clone(&self.context), budget, queue.turn(turns), Arc::clone(&busy));
             turns += 1;

@@ -60,14 +60,7 @@ impl StageExec {
         let stage = node.stage.stage();
         let schema = stage.output_schema(&input.schema())?;
         let properties = properties(schema, &input);
-        Ok(Self {
-            node,
-            stage,
-            input,
-            properties,
-            operator: Arc::default(),
-            metrics: ExecutionPlanMetricsSet::new(),
-        })
+        Ok(Self { node, stage, input, properties, operator: Arc::default(), metrics: ExecutionPlanMetricsSet::new() })
     }
 
     /// What the node is made from.
@@ -147,11 +140,7 @@ impl ExecutionPlan for StageExec {
         Ok(Arc::new(Self::new(self.node.clone(), input)?))
     }
 
-    fn execute(
-        &self,
-        partition: usize,
-        task: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+    fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream, DataFusionError> {
         let (context, progress) = stage_context(&task)?;
         let counters = progress.stage(self.node.index, self.stage.name(), self.node.stage.kind());
         let run = StageRun {
@@ -215,7 +204,8 @@ impl StageRun {
                 self.counters.enter(chunk.clips.rows(), chunk.settled);
                 let output = Arc::clone(&self.output);
                 if chunk.settled {
-                    running.push_back(async move { Ok((true, chunk.clips.with_columns(&output, Vec::new())?)) }.boxed());
+                    running
+                        .push_back(async move { Ok((true, chunk.clips.with_columns(&output, Vec::new())?)) }.boxed());
                     continue;
                 }
                 let turn = queue.turn(turns);

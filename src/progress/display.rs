@@ -58,9 +58,9 @@ impl Snapshot {
         let elapsed = progress.elapsed().as_secs_f64();
         let rate = settled.clips as f64 / elapsed.max(1e-9);
         let slowest = progress.bottleneck();
-        let share = slowest.as_ref().map_or(0.0, |stage| {
-            stage.busy.as_secs_f64() / (elapsed * context.cpu.threads() as f64).max(1e-9)
-        });
+        let share = slowest
+            .as_ref()
+            .map_or(0.0, |stage| stage.busy.as_secs_f64() / (elapsed * context.cpu.threads() as f64).max(1e-9));
         Self {
             elapsed_s: round(elapsed),
             clips: settled.clips,
@@ -77,16 +77,17 @@ impl Snapshot {
     }
 
     fn line(&self) -> String {
-        let eta = self.eta_s.map_or_else(String::new, |eta| {
-            format!(", {} left", HumanDuration(Duration::from_secs_f64(eta.min(1e9))))
-        });
+        let eta = self
+            .eta_s
+            .map_or_else(String::new, |eta| format!(", {} left", HumanDuration(Duration::from_secs_f64(eta.min(1e9)))));
         format!("{}/{} clips, {:.1}/s{eta}; {}", self.clips, self.of, self.clips_per_s, self.details())
     }
 
     fn details(&self) -> String {
-        let slowest = self.bottleneck.as_ref().map_or_else(String::new, |stage| {
-            format!(" · slowest: {stage} {:.0} %", self.bottleneck_share * 100.0)
-        });
+        let slowest = self
+            .bottleneck
+            .as_ref()
+            .map_or_else(String::new, |stage| format!(" · slowest: {stage} {:.0} %", self.bottleneck_share * 100.0));
         format!(
             "kept {} · dropped {} · failed {} · {} in flight{slowest}",
             self.kept,

@@ -1,8 +1,8 @@
 //! What operators share: storage, models, processor time, memory and the signal to stop.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::buffer::Buffer;
@@ -56,9 +56,12 @@ impl StageContext {
     pub fn frames_budget(&self, index: usize, shares: usize) -> MemoryBudget {
         let budgets = self.budgets.lock();
         let mut budgets = budgets.unwrap_or_else(PoisonError::into_inner);
-        budgets.entry(index).or_insert_with(|| {
-            MemoryBudget::in_pool(self.frames / shares.max(1), &self.pool, format!("frames of stage {index}"))
-        }).clone()
+        budgets
+            .entry(index)
+            .or_insert_with(|| {
+                MemoryBudget::in_pool(self.frames / shares.max(1), &self.pool, format!("frames of stage {index}"))
+            })
+            .clone()
     }
 
     /// DataFusion's account of memory.

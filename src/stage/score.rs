@@ -88,7 +88,9 @@ pub fn clip_shape(config: &ScoreConfig, models: &ModelRegistry) -> Result<[usize
     let dims = session.graph().input("x_t").map(|(_, input)| input.dims.as_slice());
     match dims {
         Some(&[_, Some(frames), Some(height), Some(width), _]) => Ok([frames, height, width]),
-        _ => Err(Error::config(format!("model {path} leaves the shape of x_t open, so the shape of the noise is not known"))),
+        _ => Err(Error::config(format!(
+            "model {path} leaves the shape of x_t open, so the shape of the noise is not known"
+        ))),
     }
 }
 

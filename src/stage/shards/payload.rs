@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::{SchemaRef, UInt8Type};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int32Type, SchemaRef, UInt8Type};
 use bytes::Bytes;
 use object_store::{GetOptions, ObjectStore};
 
@@ -15,9 +15,16 @@ use crate::schema;
 use crate::stage::clips::require_column;
 use crate::stage::{ClipBatch, StageTask, frames};
 use crate::storage::Location;
+use crate::video::{self, StopSignal, VideoError};
 
 /// Extensions of video files that stand in a sample under their own name; all others become `mp4`.
 const EXTENSIONS: &[&str] = &["avi", "flv", "mkv", "mpeg", "mpg", "mts", "m2ts", "ogv", "ts", "webm", "wmv"];
+
+/// Frames that cutting a clip holds at once: references of the decoder, and those and the lookahead of the encoder.
+const FRAMES_HELD: usize = 40;
+
+/// Most bytes of a cut-out span; it is held in memory until it is in its shard.
+const LONGEST_CUT: usize = 1 << 30;
 
 /// Makes the samples of a pipeline.
 #[derive(Debug)]
@@ -91,9 +98,19 @@ impl SampleMaker {
         };
         let (start, end) = clips.span(row)?;
         if start.is_some() || end.is_some() {
-            let how = self.cut;
-            let cut = task.blocking(move || cut(&location, start, end, how)).await?;
-            return Ok(cut.map(|bytes| ("mp4".to_owned(), Content::Owned(bytes))));
+            let workspace = task.context().workspace.take(cut_memory(clips, row)?).await?;
+            let (how, stop) = (self.cut, task.context().cancel.clone());
+            let caps = video::Caps { stop: StopSignal::new(move || stop.is_cancelled()), ..video::Caps::default() };
+            let work = move || {
+                let cut = cut(&location, (start, end), how, &caps);
+                drop(workspace);
+                cut
+            };
+            return match task.blocking(work).await? {
+                Ok(bytes) => Ok(Ok(("mp4".to_owned(), Content::Owned(bytes)))),
+                Err(VideoError::Stopped) => Err(Error::Cancelled),
+                Err(error) => Ok(Err(error.to_string())),
+            };
         }
         let sizes = clips.long(schema::SIZE_BYTES)?;
         let listed = arrow::array::Array::is_valid(sizes, row).then(|| sizes.value(row));
@@ -129,10 +146,18 @@ fn extension(uri: &str) -> &'static str {
     EXTENSIONS.iter().find(|known| known.eq_ignore_ascii_case(given)).copied().unwrap_or("mp4")
 }
 
+/// Bytes that a decoder and an encoder hold for a clip of this size, with the frames that they look ahead and back.
+fn cut_memory(clips: &ClipBatch, row: usize) -> Result<usize> {
+    let side = |name: &str| {
+        let sides = clips.column(name)?.as_primitive::<Int32Type>();
+        Ok::<_, Error>(if sides.is_valid(row) { usize::try_from(sides.value(row)).unwrap_or(0) } else { 1920 })
+    };
+    Ok(side(schema::WIDTH)? * side(schema::HEIGHT)? * 3 / 2 * FRAMES_HELD)
+}
+
 /// A span of a file as mp4; blocking.
-fn cut(location: &Location, start: Option<f64>, end: Option<f64>, how: Cut) -> Result<Bytes, String> {
-    let _ = (location, start, end, how);
-    Err("spans cannot be cut yet".to_owned())
+fn cut(location: &Location, span: video::Span, how: Cut, caps: &video::Caps) -> Result<Bytes, VideoError> {
+    video::cut(video::open_source(location)?, span, how, LONGEST_CUT, caps).map(Bytes::from)
 }
 
 /// Frames of a row as numpy stores them: the header of the file, and what follows it, not copied.
