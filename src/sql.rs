@@ -126,8 +126,16 @@ impl SqlSession {
 
     /// Answers every query in `sql`, one after the other, to `out`; nothing is held that a format does not need whole.
     ///
-    /// `json` gives an array of objects for each query. A Parquet file takes one query.
+    /// `json` gives an array of objects for each query. A Parquet file takes one query. A reader who has seen enough
+    /// (`| head`) is no fault and ends it.
     pub async fn write(&self, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<()> {
+        match self.write_all(sql, format, out).await {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn write_all(&self, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<()> {
         let statements = self.statements(sql)?;
         if format == Format::Parquet && statements.len() > 1 {
             return Err(Error::config(format!("a Parquet file takes one query, there are {}", statements.len())));

@@ -18,7 +18,6 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use crate::error::{Error, Result};
@@ -42,53 +41,61 @@ pub enum Format {
     Parquet,
 }
 
-/// Writes an answer; returns the number of its rows.
+/// Writes an answer; returns the number of its rows. An output that cannot be written is an [`Error::Io`].
 pub async fn write_stream(
     stream: SendableRecordBatchStream,
     format: Format,
     out: &mut (dyn Write + Send),
 ) -> Result<u64> {
+    let mut out = Watched { out, fault: None };
     let rows = match format {
-        Format::Table => write_table(stream, out).await?,
-        Format::Csv => write_csv(stream, out).await?,
-        Format::Json => write_json(stream, out).await?,
-        Format::Parquet => write_parquet(stream, out).await?,
+        Format::Table => write_table(stream, &mut out).await,
+        Format::Csv => write_csv(stream, &mut out).await,
+        Format::Json => write_json(stream, &mut out).await,
+        Format::Parquet => write_parquet(stream, &mut out).await,
     };
-    out.flush().map_err(broken)?;
-    Ok(rows)
+    let flushed = out.flush();
+    match out.fault.map_or(flushed, Err) {
+        Ok(()) => rows,
+        Err(fault) => Err(broken(fault)),
+    }
 }
 
 fn broken(error: std::io::Error) -> Error {
     Error::io("write", "the answer")(error)
 }
 
-/// A fault of the output keeps its kind, so that a reader who has seen enough is told from a full disk.
-fn arrow_broken(error: ArrowError) -> Error {
-    match error {
-        ArrowError::IoError(_, source) => broken(source),
-        other => other.into(),
+/// An output that keeps its first fault, which the writers of the formats turn into text.
+struct Watched<'a> {
+    out: &'a mut (dyn Write + Send),
+    fault: Option<std::io::Error>,
+}
+
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.out.write(bytes).map_err(|fault| {
+            let told = fault.kind().into();
+            if fault.kind() != std::io::ErrorKind::Interrupted {
+                self.fault.get_or_insert(fault);
+            }
+            told
+        })
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
     }
 }
 
-fn parquet_broken(error: ParquetError) -> Error {
-    match error {
-        ParquetError::External(source) => match source.downcast::<std::io::Error>() {
-            Ok(source) => broken(*source),
-            Err(other) => ParquetError::External(other).into(),
-        },
-        other => other.into(),
-    }
-}
-
-async fn write_csv(mut stream: SendableRecordBatchStream, out: &mut (dyn Write + Send)) -> Result<u64> {
+async fn write_csv(mut stream: SendableRecordBatchStream, out: &mut Watched<'_>) -> Result<u64> {
     let mut writer = CsvWriterBuilder::new().with_header(true).build(out);
     let mut rows = 0;
     // The header is there where there is no row.
-    writer.write(&flat(&RecordBatch::new_empty(stream.schema()))?).map_err(arrow_broken)?;
+    writer.write(&flat(&RecordBatch::new_empty(stream.schema()))?)?;
     while let Some(batch) = stream.next().await {
         let batch = flat(&batch?)?;
         rows += batch.num_rows() as u64;
-        writer.write(&batch).map_err(arrow_broken)?;
+        writer.write(&batch)?;
     }
     Ok(rows)
 }
@@ -146,33 +153,36 @@ impl JsonFormat for Objects {
     }
 }
 
-async fn write_json(mut stream: SendableRecordBatchStream, out: &mut (dyn Write + Send)) -> Result<u64> {
+async fn write_json(mut stream: SendableRecordBatchStream, out: &mut Watched<'_>) -> Result<u64> {
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, Objects>(out);
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         rows += batch.num_rows() as u64;
-        writer.write(&batch).map_err(arrow_broken)?;
+        writer.write(&batch)?;
     }
-    writer.finish().map_err(arrow_broken)?;
+    writer.finish()?;
     Ok(rows)
 }
 
-async fn write_parquet(mut stream: SendableRecordBatchStream, out: &mut (dyn Write + Send)) -> Result<u64> {
+async fn write_parquet(mut stream: SendableRecordBatchStream, out: &mut Watched<'_>) -> Result<u64> {
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let mut writer = ArrowWriter::try_new(out, stream.schema(), Some(properties)).map_err(parquet_broken)?;
+    let mut writer = ArrowWriter::try_new(out, stream.schema(), Some(properties))?;
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         rows += batch.num_rows() as u64;
-        writer.write(&batch).map_err(parquet_broken)?;
+        writer.write(&batch)?;
     }
-    writer.close().map_err(parquet_broken)?;
+    writer.close()?;
     Ok(rows)
 }
 
-async fn write_table(mut stream: SendableRecordBatchStream, out: &mut (dyn Write + Send)) -> Result<u64> {
+async fn write_table(mut stream: SendableRecordBatchStream, out: &mut Watched<'_>) -> Result<u64> {
     let schema = stream.schema();
+    if schema.fields().iter().map(|field| field.name().as_str()).eq(["plan_type", "plan"]) {
+        return write_plans(stream, out).await;
+    }
     let mut columns = vec![Vec::new(); schema.fields().len()];
     let (mut shown, mut more) = (0, false);
     while let Some(batch) = stream.next().await {
@@ -192,6 +202,24 @@ async fn write_table(mut stream: SendableRecordBatchStream, out: &mut (dyn Write
         writeln!(out, "and more rows after these {shown}; --format csv writes all of them").map_err(broken)?;
     }
     Ok(shown as u64)
+}
+
+/// The plans of EXPLAIN, whose lines say nothing once they are cut.
+async fn write_plans(mut stream: SendableRecordBatchStream, out: &mut Watched<'_>) -> Result<u64> {
+    let mut rows = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let options = FormatOptions::default();
+        let kinds = ArrayFormatter::try_new(batch.column(0).as_ref(), &options)?;
+        let plans = ArrayFormatter::try_new(batch.column(1).as_ref(), &options)?;
+        for row in 0..batch.num_rows() {
+            writeln!(out, "{}", kinds.value(row)).map_err(broken)?;
+            let plan = plans.value(row).to_string();
+            plan.lines().try_for_each(|line| writeln!(out, "  {line}")).map_err(broken)?;
+        }
+        rows += batch.num_rows() as u64;
+    }
+    Ok(rows)
 }
 
 fn add_cells(cells: &mut Vec<String>, column: &ArrayRef, take: usize) -> Result<()> {

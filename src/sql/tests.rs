@@ -285,3 +285,35 @@ async fn a_missing_or_damaged_dataset_says_so() {
     assert!(error.to_string().contains("u-real.parquet is listed in the dataset and cannot be read"), "{error}");
     assert_eq!(error.exit_code(), 1);
 }
+
+#[tokio::test]
+async fn a_plan_is_written_as_it_is() {
+    let (_folder, session) = session().await;
+    let plan = answer(&session, "explain select uri from clips where source = 'real'", Format::Table).await.unwrap();
+    assert!(plan.starts_with("logical_plan\n") && plan.contains("\n    DataSourceExec: "), "{plan}");
+}
+
+/// Takes so many bytes and is closed then, as `head` is.
+struct Head(usize);
+
+impl std::io::Write for Head {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_has_seen_enough_is_no_fault() {
+    let (_folder, session) = session().await;
+    for format in [Format::Table, Format::Csv, Format::Json, Format::Parquet] {
+        let mut head = Head(100);
+        let sql = "select value, repeat('x', 100) as x from generate_series(1, 100000)";
+        session.write(sql, format, &mut head).await.unwrap();
+        assert!(head.0 <= 100, "{format:?}");
+    }
+}
