@@ -91,6 +91,18 @@ impl TensorSpec {
     }
 }
 
+impl Element {
+    /// Bytes of one.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::F16 => 2,
+            Self::F32 | Self::I32 => 4,
+            Self::I64 | Self::Other(_) => 8,
+        }
+    }
+}
+
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

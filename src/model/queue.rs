@@ -64,6 +64,7 @@ pub(super) struct Batch {
 
 impl Queue {
     /// Rows that no batch has taken.
+    #[cfg(test)]
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
@@ -92,9 +93,11 @@ impl Queue {
         });
     }
 
-    /// Takes up to `most` rows of the oldest caller's shape, oldest first.
-    pub(super) fn take(&mut self, most: usize) -> Option<Batch> {
+    /// Takes rows of the oldest caller's shape, oldest first: as many as `most` says, given these rows and the number
+    /// of all that wait.
+    pub(super) fn take(&mut self, most: impl FnOnce(&dyn Rows, usize) -> usize) -> Option<Batch> {
         let shape = Arc::clone(&self.pending.front()?.rows);
+        let most = most(&*shape, self.rows);
         let mut batch = Batch { pieces: Vec::new(), count: 0 };
         for pending in &mut self.pending {
             if batch.count == most {

@@ -16,6 +16,8 @@ pub(super) struct Worker {
     options: RunOptions<HasSelectedOutputs>,
     inputs: Vec<Input>,
     outputs: Vec<String>,
+    /// Rows that the inputs hold.
+    rows: usize,
 }
 
 impl fmt::Debug for Worker {
@@ -28,11 +30,16 @@ impl fmt::Debug for Worker {
 struct Input {
     name: String,
     data: Data,
+    /// Axes of a row.
+    dims: Vec<usize>,
 }
 
+/// Axes of a row, and values of which the first are a row's.
+pub(super) type RowCopy = (Vec<usize>, Data);
+
 /// The values of one input for a whole batch.
-#[derive(Debug)]
-enum Data {
+#[derive(Debug, Clone)]
+pub(super) enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
     U8(Vec<u8>),
@@ -64,23 +71,42 @@ impl Worker {
                 Element::I64 => Data::I64(Vec::new()),
                 Element::Other(other) => return Err(format!("input {} is {other}, which is not handled", input.name)),
             };
-            Ok(Input { name: input.name.clone(), data })
+            Ok(Input { name: input.name.clone(), data, dims: Vec::new() })
         });
         let wanted = outputs.iter().fold(OutputSelector::no_default(), OutputSelector::with);
         let options = RunOptions::new().map_err(|error| error.to_string())?.with_outputs(wanted);
-        Ok(Self { inputs: inputs.collect::<Result<_, _>>()?, session, options, outputs: outputs.to_vec() })
+        let (inputs, outputs) = (inputs.collect::<Result<_, _>>()?, outputs.to_vec());
+        Ok(Self { inputs, session, options, outputs, rows: 0 })
     }
 
     /// Runs a batch, filled up to `rows` rows.
     pub(super) fn run(&mut self, batch: &Batch, rows: usize) -> Result<(), String> {
         let Some(first) = batch.pieces.first() else { return Ok(()) };
-        let shapes: Vec<Vec<usize>> = (0..self.inputs.len())
-            .map(|input| std::iter::once(rows).chain(first.rows.dims(input).iter().copied()).collect())
-            .collect();
         for (index, input) in self.inputs.iter_mut().enumerate() {
-            input.data.fill(batch, index, rows, shapes[index][1..].iter().product());
+            input.dims = first.rows.dims(index).to_vec();
+            input.data.fill(batch, index, rows, input.dims.iter().product());
         }
-        let tensors = self.inputs.iter().zip(shapes).map(|(input, shape)| {
+        self.rows = rows;
+        self.compute(|outputs| {
+            let mut at = 0;
+            for piece in &batch.pieces {
+                for row in piece.from..piece.from + piece.count {
+                    let of_row = outputs.iter().map(|values| {
+                        let length = values.len() / rows;
+                        &values[at * length..(at + 1) * length]
+                    });
+                    piece.rows.take(row, &of_row.collect::<Vec<_>>());
+                    at += 1;
+                }
+            }
+        })
+    }
+
+    /// Runs what the inputs hold.
+    pub(super) fn compute(&mut self, take: impl FnOnce(&[Cow<'_, [f32]>])) -> Result<(), String> {
+        let rows = self.rows;
+        let tensors = self.inputs.iter().map(|input| {
+            let shape: Vec<usize> = std::iter::once(rows).chain(input.dims.iter().copied()).collect();
             let value: SessionInputValue<'_> = each_type!(&input.data, values => {
                 TensorRef::from_array_view((shape, values.as_slice()))?.into()
             });
@@ -92,19 +118,28 @@ impl Worker {
             let value = values.get(name).ok_or_else(|| format!("a run gave no output {name}"))?;
             numbers(name, value, rows)
         });
-        let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
-        let mut at = 0;
-        for piece in &batch.pieces {
-            for row in piece.from..piece.from + piece.count {
-                let of_row = outputs.iter().map(|values| {
-                    let length = values.len() / rows;
-                    &values[at * length..(at + 1) * length]
-                });
-                piece.rows.take(row, &of_row.collect::<Vec<_>>());
-                at += 1;
-            }
-        }
+        take(&outputs.collect::<Result<Vec<_>, _>>()?);
         Ok(())
+    }
+
+    /// Whether the inputs hold anything.
+    pub(super) fn is_ready(&self) -> bool {
+        self.rows > 0
+    }
+
+    /// Makes the inputs hold `rows` rows, all the same.
+    pub(super) fn repeat(&mut self, like: &[RowCopy], rows: usize) {
+        for (input, (dims, data)) in self.inputs.iter_mut().zip(like) {
+            let length: usize = dims.iter().product();
+            (input.dims, input.data) = (dims.clone(), data.clone());
+            each_type!(&mut input.data, values => *values = values[..length].repeat(rows));
+        }
+        self.rows = rows;
+    }
+
+    /// The first row of every input.
+    pub(super) fn first_row(&self) -> Vec<RowCopy> {
+        self.inputs.iter().map(|input| (input.dims.clone(), input.data.clone())).collect()
     }
 }
 

@@ -20,7 +20,8 @@ pub struct ModelConfig {
     #[schemars(length(min = 1))]
     pub outputs: Vec<ModelOutput>,
     /// Most items (frames, or clips where a layout has a time axis) in one run of the model. A graph with a fixed
-    /// batch axis overrides it. On a GPU every run has as many, so that results do not depend on what else is run.
+    /// batch axis overrides it. On a GPU every run has as many, so that results do not depend on what else is run; on
+    /// the processor fewer are taken where its caches would not hold them.
     #[serde(default = "default_batch")]
     #[schemars(range(min = 1, max = 4096))]
     pub batch: usize,

@@ -36,7 +36,7 @@ pub struct ScoreConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// Most (clip, t, ε) items in one run of a model. On a GPU every run has as many, so that results do not depend on
-    /// what else is scored.
+    /// what else is scored; on the processor fewer are taken where its caches would not hold them.
     #[serde(default = "default_batch")]
     #[schemars(range(min = 2, max = 4096))]
     pub batch: usize,
