@@ -5,6 +5,7 @@
 //! in between: [`Reader::plan`] reads packets and chooses frames, [`Reader::decode`] decodes no more than those need.
 //! The frames are the same, bit for bit, as those of a full decode.
 
+mod avio;
 mod bitstream;
 mod codec;
 mod container;
@@ -12,11 +13,13 @@ mod cut;
 mod demux;
 mod error;
 mod mux;
+mod packet;
 mod picture;
 mod plan;
 mod reader;
 mod sampling;
 mod scale;
+mod scan;
 mod source;
 mod watch;
 

@@ -16,7 +16,7 @@ use self::config::SplitConfig;
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::stage::{ClipBatch, Fate, Limits, Operator, Stage, StageContext, StageTask};
-use crate::video::{self, Caps, MediaInfo, Reader, Span, StopSignal, VideoError};
+use crate::video::{self, Caps, MediaInfo, Reader, StopSignal, VideoError};
 
 /// Lengths that differ by less are the same: containers round to their ticks.
 const SAME_S: f64 = 1e-3;

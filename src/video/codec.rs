@@ -11,8 +11,9 @@ use ffmpeg_next::error::EAGAIN;
 use ffmpeg_next::ffi;
 use ffmpeg_next::ffi::{AVHWDeviceType, AVPixelFormat};
 
-use super::demux::{Demuxer, Packet, StreamFacts, out_of_memory};
+use super::demux::{Demuxer, StreamFacts};
 use super::error::describe;
+use super::packet::{Packet, out_of_memory};
 use super::{Caps, VideoError};
 use crate::stage::decode::config::HwAccel;
 

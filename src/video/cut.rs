@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::demux::Packet;
 use super::mux::{Encoder, Muxer};
+use super::packet::Packet;
 use super::plan::{PacketInfo, Plan, feeds};
 use super::reader::{Reader, Span};
 use super::sampling::Sampling;

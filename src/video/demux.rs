@@ -6,16 +6,17 @@
 #![expect(unsafe_code, reason = "libavformat is a C library")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::panic::AssertUnwindSafe;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use ffmpeg_next::error::{EACCES, EAGAIN, EINVAL, EIO};
+use ffmpeg_next::error::EAGAIN;
 use ffmpeg_next::ffi;
 use ffmpeg_next::ffi::AVCodecID;
 
+use super::avio::{Io, interrupted, read, refuse, seek};
 use super::container::{self, Container};
 use super::error::describe;
+use super::packet::{Packet, out_of_memory};
 use super::picture::Orientation;
 use super::watch::Watch;
 use super::{Caps, MediaSource, VideoError};
@@ -24,84 +25,6 @@ use super::{Caps, MediaSource, VideoError};
 const BUFFER: usize = 64 << 10;
 /// Bytes that are looked at to tell what a file is.
 const PROBE: u32 = 1 << 20;
-
-/// One packet.
-pub(super) struct Packet(NonNull<ffi::AVPacket>);
-
-// A packet's buffer is counted atomically and nothing in it belongs to a thread.
-unsafe impl Send for Packet {}
-
-impl Packet {
-    pub(super) fn new() -> Result<Self, VideoError> {
-        let packet = unsafe { ffi::av_packet_alloc() };
-        NonNull::new(packet).map(Self).ok_or_else(out_of_memory)
-    }
-
-    pub(super) fn as_ptr(&self) -> *mut ffi::AVPacket {
-        self.0.as_ptr()
-    }
-
-    /// The packet's fields.
-    pub(super) fn raw(&self) -> &ffi::AVPacket {
-        unsafe { self.0.as_ref() }
-    }
-
-    pub(super) fn data(&self) -> &[u8] {
-        let raw = self.raw();
-        if raw.data.is_null() || raw.size <= 0 {
-            return &[];
-        }
-        unsafe { std::slice::from_raw_parts(raw.data, raw.size as usize) }
-    }
-
-    pub(super) fn clear(&mut self) {
-        unsafe { ffi::av_packet_unref(self.as_ptr()) }
-    }
-
-    /// Gives the packet other data and leaves its times and flags.
-    pub(super) fn replace_data(&mut self, data: &[u8]) -> Result<(), VideoError> {
-        let other = Self::new()?;
-        unsafe {
-            let size = c_int::try_from(data.len()).map_err(|_| out_of_memory())?;
-            if ffi::av_new_packet(other.as_ptr(), size) < 0
-                || ffi::av_packet_copy_props(other.as_ptr(), self.as_ptr()) < 0
-            {
-                return Err(out_of_memory());
-            }
-            ptr::copy_nonoverlapping(data.as_ptr(), other.raw().data, data.len());
-            self.clear();
-            ffi::av_packet_move_ref(self.as_ptr(), other.as_ptr());
-        }
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for Packet {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Packet").field("pts", &self.raw().pts).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Packet {
-    fn drop(&mut self) {
-        let mut packet = self.as_ptr();
-        unsafe { ffi::av_packet_free(&mut packet) }
-    }
-}
-
-/// The error for memory that the system does not give.
-pub(super) fn out_of_memory() -> VideoError {
-    VideoError::Ffmpeg { action: "take memory", message: "out of memory".to_owned() }
-}
-
-/// What the callbacks of libavformat read from. Lives behind a pointer that FFmpeg holds.
-#[derive(Debug)]
-struct Io {
-    source: Box<dyn MediaSource>,
-    position: u64,
-    watch: Arc<Watch>,
-    fault: Option<std::io::Error>,
-}
 
 /// An open demuxer and its I/O context; frees both.
 #[derive(Debug)]
@@ -493,72 +416,4 @@ unsafe fn copy_text(text: &str) -> Result<*mut c_char, VideoError> {
     let text = CString::new(text).unwrap_or_default();
     let copy = unsafe { ffi::av_strdup(text.as_ptr()) };
     if copy.is_null() { Err(out_of_memory()) } else { Ok(copy) }
-}
-
-unsafe extern "C" fn read(opaque: *mut c_void, buffer: *mut u8, size: c_int) -> c_int {
-    let io = unsafe { &mut *opaque.cast::<Io>() };
-    if size <= 0 || io.watch.check().is_err() {
-        return ffi::AVERROR_EXIT;
-    }
-    // FFmpeg goes on using what lies in the buffer where no more comes.
-    if io.position >= io.source.len() {
-        return ffi::AVERROR_EOF;
-    }
-    let buffer = unsafe {
-        ptr::write_bytes(buffer, 0, size as usize);
-        std::slice::from_raw_parts_mut(buffer, size as usize)
-    };
-    // A panic must not unwind into C.
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| io.source.read_at(io.position, buffer)));
-    match result {
-        Ok(Ok(0)) => ffi::AVERROR_EOF,
-        Ok(Ok(length)) => {
-            io.position += length as u64;
-            length as c_int
-        }
-        Ok(Err(error)) => {
-            io.fault = Some(error);
-            ffi::AVERROR(EIO)
-        }
-        Err(_) => {
-            io.fault = Some(std::io::Error::other("the source panicked"));
-            ffi::AVERROR_EXTERNAL
-        }
-    }
-}
-
-unsafe extern "C" fn seek(opaque: *mut c_void, offset: i64, whence: c_int) -> i64 {
-    let io = unsafe { &mut *opaque.cast::<Io>() };
-    let length = io.source.len() as i64;
-    let target = match whence & !ffi::AVSEEK_FORCE {
-        ffi::AVSEEK_SIZE => return length,
-        0 => Some(offset),
-        1 => offset.checked_add(io.position as i64),
-        2 => offset.checked_add(length),
-        _ => None,
-    };
-    match target {
-        Some(target) if target >= 0 => {
-            io.position = target as u64;
-            target
-        }
-        _ => i64::from(ffi::AVERROR(EINVAL)),
-    }
-}
-
-unsafe extern "C" fn interrupted(opaque: *mut c_void) -> c_int {
-    // Only the watch is touched: a read may be in progress further up the stack.
-    let watch = unsafe { &(*opaque.cast::<Io>()).watch };
-    c_int::from(watch.check().is_err())
-}
-
-/// No file may open another one.
-unsafe extern "C" fn refuse(
-    _context: *mut ffi::AVFormatContext,
-    _io: *mut *mut ffi::AVIOContext,
-    _url: *const c_char,
-    _flags: c_int,
-    _options: *mut *mut ffi::AVDictionary,
-) -> c_int {
-    ffi::AVERROR(EACCES)
 }

@@ -14,7 +14,8 @@ use ffmpeg_next::ffi::{AVCodecID, AVPixelFormat, AVRational};
 use super::VideoError;
 use super::bitstream::without_messages;
 use super::codec::{Frame, pixel_format};
-use super::demux::{Demuxer, Packet, StreamFacts, out_of_memory};
+use super::demux::{Demuxer, StreamFacts};
+use super::packet::{Packet, out_of_memory};
 
 /// Writes one video stream into an mp4 in memory.
 #[derive(Debug)]

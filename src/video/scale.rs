@@ -10,7 +10,7 @@ use ffmpeg_next::ffi::{AVColorRange, AVPixelFormat};
 
 use super::VideoError;
 use super::codec::{Frame, pixel_format};
-use super::demux::out_of_memory;
+use super::packet::out_of_memory;
 use super::picture::{Layout, Orientation, Shape, Target};
 use crate::stage::decode::config::{Fit, ScaleFilter};
 
