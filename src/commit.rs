@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
+use std::path::Path;
 
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
@@ -195,6 +196,28 @@ pub(crate) async fn sweep(root: &Location, dataset: &Dataset) {
             if stale && let Err(error) = root.join(&path).delete().await {
                 tracing::warn!("{path} is no longer part of the dataset and could not be removed: {error}");
             }
+        }
+        if let Some(local) = root.join(folder).local() {
+            sweep_uploads(local);
+        }
+    }
+}
+
+/// Removes what killed processes left of uploads to this disk, such as `<shard>.tar#1`: the listing of a store leaves
+/// them out. The lock on the output says that nobody is writing them any more.
+fn sweep_uploads(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        if path.is_dir() {
+            sweep_uploads(&path);
+            continue;
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.rsplit_once('#'));
+        let left = name.is_some_and(|(name, number)| {
+            number.bytes().all(|byte| byte.is_ascii_digit()) && (is_ours(name) || name.ends_with(".json"))
+        });
+        if left && let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!("{} was left by a killed run and could not be removed: {error}", path.display());
         }
     }
 }

@@ -98,8 +98,15 @@ async fn a_commit_removes_what_it_does_not_list_and_nothing_of_the_users() {
     let root = root(&folder);
     let old = commit(&root, None, &spec(), "f", vec![receipt(&root, A).await], run()).await.unwrap();
     root.join(&format!("{SHARDS}/mine.tar")).write("mine").await.unwrap();
+    let shards = folder.path().join(SHARDS);
+    std::fs::create_dir(shards.join("dropped")).unwrap();
+    let killed = [format!("t-{A}-000001.tar#1"), format!("dropped/t-{B}-000000.tar#12")].map(|name| shards.join(name));
+    killed.iter().for_each(|path| std::fs::write(path, "half").unwrap());
+    std::fs::write(shards.join("mine.tar#1"), "mine").unwrap();
     let new = commit(&root, Some(&old), &spec(), "g", vec![receipt(&root, B).await], run()).await.unwrap();
     assert_eq!((new.version, new.runs.len()), (2, 1));
     let left: HashSet<String> = sizes(&root.join(SHARDS)).await.unwrap().into_keys().collect();
     assert_eq!(left, HashSet::from(["mine.tar".to_owned(), format!("t-{B}-000000.tar")]));
+    assert!(!killed.iter().any(|path| path.exists()));
+    assert!(shards.join("mine.tar#1").exists());
 }

@@ -120,6 +120,27 @@ async fn two_clips_of_one_id_do_not_share_a_key() {
 }
 
 #[tokio::test]
+async fn a_span_is_cut_out_and_a_file_that_cannot_be_cut_fails() {
+    let folders = Folders::new();
+    let clips = folders.batch(&[row("a", 1, None), row("b", 100, None)]);
+    let source = folders.clips.path().join("a.mp4");
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=2"])
+        .arg(&source)
+        .status();
+    assert!(made.unwrap().success());
+    let times = |time: f64| Arc::new(arrow::array::Float64Array::from(vec![time; 2])) as ArrayRef;
+    let spans = vec![(schema::START_S, times(0.5)), (schema::END_S, times(1.0))];
+    let clips = clips.with_columns(&clips.batch().schema(), spans).unwrap();
+    let receipt = folders.write(config(), vec![clips]).await;
+    assert_eq!(texts(&folders.table(&receipt), schema::FATE), ["kept", "failed"]);
+    let members = folders.members(&receipt.shards[0].path);
+    assert_eq!(members[0].0, "id-a.mp4");
+    let shard = folders.read(&receipt.shards[0].path);
+    assert_eq!(&shard[512 + 4..512 + 8], b"ftyp");
+}
+
+#[tokio::test]
 async fn large_files_are_streamed() {
     let folders = Folders::new();
     let large = 17 << 20;
