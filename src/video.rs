@@ -39,5 +39,9 @@ pub use watch::{Caps, StopSignal};
 /// Silences FFmpeg, whose messages would land among the program's own: what matters is in the errors.
 fn initialise() {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet));
+    ONCE.call_once(|| {
+        ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
+        // The texts of error codes.
+        ffmpeg_next::error::register_all();
+    });
 }

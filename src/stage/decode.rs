@@ -166,18 +166,19 @@ impl DecodeOperator {
             Err(error) => return Ok(Decoded { info: None, clip: Err(error.to_string()) }),
         };
         let sampling = self.sampling;
-        let opened = task.blocking(move || -> Result<_, (Option<MediaInfo>, VideoError)> {
-            let source = video::open_source(&location).map_err(|error| (None, error))?;
-            let mut reader = Reader::open(source, &caps).map_err(|error| (None, error))?;
-            match reader.plan(span, &sampling) {
-                Ok(plan) => Ok((reader, plan)),
-                // Length and number of frames are those of the file, not of the clip.
-                Err(error) => Err((Some(MediaInfo { duration_s: None, ..reader.info() }), error)),
-            }
+        let opened = task.blocking(move || {
+            let mut reader = Reader::open(video::open_source(&location)?, &caps)?;
+            let plan = reader.plan(span, &sampling);
+            Ok((reader, plan))
         });
         let (reader, plan) = match opened.await? {
-            Ok(opened) => opened,
-            Err((info, error)) => return Ok(Decoded { info, clip: Err(self.reason(error)?) }),
+            Ok((reader, Ok(plan))) => (reader, plan),
+            Ok((reader, Err(error))) => {
+                // The length would be that of the file, not of the clip.
+                let info = MediaInfo { duration_s: None, ..reader.info() };
+                return Ok(Decoded { info: Some(info), clip: Err(self.reason(error)?) });
+            }
+            Err(error) => return Ok(Decoded { info: None, clip: Err(self.reason(error)?) }),
         };
         let info = Some(plan.info().clone());
         if let Some(reason) = self.too_large(&plan, task.most_memory()) {

@@ -186,14 +186,20 @@ impl Decoder {
             }
             let code = ffi::avcodec_open2(raw, codec, ptr::null_mut());
             if code < 0 {
-                return Err(if code == ffi::AVERROR_INVALIDDATA {
-                    VideoError::Damaged(format!("the header of its {} stream cannot be read", facts.codec_name))
-                } else {
-                    VideoError::ffmpeg("open the decoder", code)
-                });
+                let codec = &facts.codec_name;
+                return Err(VideoError::Damaged(format!(
+                    "its {codec} stream has no readable header, {}",
+                    describe(code)
+                )));
             }
             Ok(decoder)
         }
+    }
+
+    /// Whether the stream has pictures of a size that the decoder may not take.
+    pub(super) fn refuses_size(&self) -> bool {
+        let raw = unsafe { self.context.as_ref() };
+        raw.width <= 0 || raw.height <= 0 || i64::from(raw.width) * i64::from(raw.height) > raw.max_pixels
     }
 
     /// Feeds a packet; none says that no more come. The text of an error is FFmpeg's.

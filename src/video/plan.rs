@@ -187,7 +187,7 @@ pub(super) fn workspace(facts: &StreamFacts, reorder: usize) -> usize {
     let (width, height) = (f64::from(facts.width) + 64.0, f64::from(facts.height) + 64.0);
     let frame = width * height * facts.bytes_per_pixel.max(if deep { 3.0 } else { 1.5 });
     let kept = match facts.codec {
-        AVCodecID::AV_CODEC_ID_H264 => h264_kept(facts) + reorder + 2,
+        AVCodecID::AV_CODEC_ID_H264 => h264_kept(facts) + reorder + 3,
         AVCodecID::AV_CODEC_ID_HEVC => 6 + reorder + 4,
         AVCodecID::AV_CODEC_ID_VP9 | AVCodecID::AV_CODEC_ID_AV1 => 8 + 3,
         _ => 5,

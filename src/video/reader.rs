@@ -358,8 +358,14 @@ impl Reader {
         let (mut number, mut more) = (0, true);
         while more {
             more = self.demuxer.read(&mut packet)?;
-            // Before the first whole picture, errors are what a stream looks like that one joins midway.
             let sent = decoder.send(more.then_some(&packet));
+            if number == 0 && decoder.refuses_size() {
+                let max = self.caps.max_pixels;
+                return Err(VideoError::Damaged(format!(
+                    "its pictures are larger than max_pixels, {max}, or of no size"
+                )));
+            }
+            // Before the first whole picture, errors are what a stream looks like that one joins midway.
             if let Err(error) = sent.as_ref()
                 && number > 0
             {

@@ -3,22 +3,10 @@ use std::process::Command;
 
 use arrow::array::{Array, AsArray, StringArray};
 use arrow::datatypes::Int32Type;
-use tokio_util::sync::CancellationToken;
 
 use super::config::{DecodeAlso, ShortClip};
 use super::*;
-use crate::stage::context::{CpuPool, MemoryBudget};
-use crate::storage::Storage;
-
-fn context() -> Arc<StageContext> {
-    Arc::new(StageContext {
-        storage: Storage::default(),
-        models: Arc::default(),
-        cpu: CpuPool::new(2),
-        workspace: MemoryBudget::new(1 << 28),
-        cancel: CancellationToken::new(),
-    })
-}
+use crate::stage::testing::context;
 
 /// A batch of clips with nothing but what a manifest gives.
 fn clips(rows: &[(&Path, Option<f64>, Option<f64>)]) -> ClipBatch {
@@ -161,4 +149,21 @@ fn columns_are_checked() {
     let also = DecodeAlso { column: schema::FRAMES.to_owned(), width: None, height: None, fit: None, filter: None };
     assert!(with(DecodeConfig { also: vec![also], ..small() }).contains("frames"));
     assert!(with(DecodeConfig { fps: Some(0.0), ..small() }).contains("above 0"));
+}
+
+#[tokio::test]
+async fn an_object_store_gives_the_same_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = make(folder.path(), "clip.mp4", "-c:v libx264 -g 10 -pix_fmt yuv420p -b:v 20M");
+    let location = context().storage.locate(path.to_str().unwrap()).unwrap();
+    let decode = |source: Box<dyn video::MediaSource>| {
+        let mut reader = Reader::open(source, &Caps::default()).unwrap();
+        let plan = reader.plan((Some(0.9), None), &Sampling::ALL).unwrap();
+        reader.decode(&plan, &targets(&small())).unwrap().remove(0).data
+    };
+    let work = move || {
+        let stored = decode(Box::new(video::StoreSource::open(&location).unwrap()));
+        stored == decode(video::open_source(&location).unwrap())
+    };
+    assert!(tokio::task::spawn_blocking(work).await.unwrap());
 }

@@ -3,11 +3,9 @@ use std::process::Command;
 
 use arrow::array::{Array, new_null_array};
 use arrow::record_batch::RecordBatch;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::stage::context::{CpuPool, MemoryBudget};
-use crate::storage::Storage;
+use crate::stage::testing::context;
 
 const TEN: Windows = Windows { length: 4.0, stride: 4.0, minimum: 4.0 };
 
@@ -43,13 +41,7 @@ fn make(folder: &Path, name: &str, arguments: &str) -> PathBuf {
 }
 
 async fn split(config: SplitConfig, path: &Path, span: (Option<f64>, Option<f64>)) -> ClipBatch {
-    let context = Arc::new(StageContext {
-        storage: Storage::default(),
-        models: Arc::default(),
-        cpu: CpuPool::new(1),
-        workspace: MemoryBudget::new(1 << 20),
-        cancel: CancellationToken::new(),
-    });
+    let context = context();
     let schema = schema::clip_schema();
     let text = |value: &str| Arc::new(StringArray::from(vec![value])) as ArrayRef;
     let arrays = schema.fields().iter().map(|field| match field.name().as_str() {

@@ -83,29 +83,34 @@ fn a_whole_span_before_the_cut_is_fine() {
     assert_eq!(cut.data, whole.data);
 }
 
-#[test]
-fn impossible_sizes() {
+/// An mp4 whose container claims another size than its stream has.
+fn claiming(width: u16, height: u16) -> Vec<u8> {
     let (_folder, path) = sample();
-    let bytes = fs::read(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
     // Width and height of the sample entry come 24 bytes after its name, which is also a brand in the file's header.
-    let brand = bytes.windows(4).position(|window| window == b"avc1").unwrap();
-    let claim = |width: u16, height: u16| {
-        let mut rest = bytes[brand + 4..].to_vec();
-        let at = rest.windows(4).position(|window| window == b"avc1").unwrap() + 4;
-        rest[at + 24..at + 26].copy_from_slice(&width.to_be_bytes());
-        rest[at + 26..at + 28].copy_from_slice(&height.to_be_bytes());
-        [&bytes[..brand + 4], &rest].concat()
-    };
-    assert_says(&error_of(&claim(30_000, 30_000)), "30000x30000");
-    assert_says(&error_of(&claim(0, 0)), "0x0");
+    let at = bytes.windows(4).rposition(|window| window == b"avc1").unwrap() + 4;
+    bytes[at + 24..at + 26].copy_from_slice(&width.to_be_bytes());
+    bytes[at + 26..at + 28].copy_from_slice(&height.to_be_bytes());
+    bytes
 }
 
 #[test]
-fn a_stream_larger_than_its_container_says_is_refused() {
-    let (_folder, path) = sample();
-    let caps = Caps { max_pixels: 192 * 108 - 1, ..Caps::default() };
-    let error = Reader::open(Box::new(FileSource::open(&path).unwrap()), &caps).unwrap_err();
-    assert_says(&error.to_string(), "max_pixels");
+fn impossible_sizes() {
+    assert_says(&error_of(&claiming(30_000, 30_000)), "30000x30000");
+    assert_says(&error_of(&claiming(0, 0)), "0x0");
+}
+
+#[test]
+fn pictures_beyond_max_pixels_are_refused() {
+    let with = |bytes: Vec<u8>| {
+        let caps = Caps { max_pixels: 192 * 108 - 1, ..Caps::default() };
+        let mut reader = Reader::open(Box::new(BytesSource::new(bytes)), &caps)?;
+        let plan = reader.plan((None, None), &spread(3))?;
+        reader.decode(&plan, &[target(8, 8)])
+    };
+    assert_says(&with(claiming(192, 108)).unwrap_err().to_string(), "max_pixels");
+    // The header claims less than the stream has.
+    assert_says(&with(claiming(96, 54)).unwrap_err().to_string(), "max_pixels");
 }
 
 #[test]
