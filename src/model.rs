@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::graph::{Element, Graph, TensorSpec};
-pub use self::session::{RowMut, Rows, Session, WorkDone};
+pub use self::session::{RowMut, Rows, Session};
 use crate::error::{Error, Result};
 use crate::spec::{ModelsSpec, Provider, suggest};
 use crate::stage::context::CpuPool;
@@ -90,13 +90,6 @@ impl ModelRegistry {
     /// The execution provider that each model was loaded with, by the path of the model.
     pub fn providers_used(&self) -> BTreeMap<String, String> {
         lock(&self.state).used.clone()
-    }
-
-    /// All sessions that are loaded, in the order of their models' paths.
-    pub fn sessions(&self) -> Vec<Arc<Session>> {
-        let mut sessions: Vec<_> = lock(&self.state).sessions.values().map(Arc::clone).collect();
-        sessions.sort_by(|a, b| a.model().cmp(b.model()));
-        sessions
     }
 
     /// Tries the providers in order, the whole way: one that registers may still refuse the graph or find no device.

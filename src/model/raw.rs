@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use ort::session::SessionInputValue;
 use ort::value::Tensor;
 
-use super::graph::{Element, Graph};
+use super::graph::{Element, Graph, TensorSpec};
 use super::runtime;
+use super::session::most_in_cache;
 use crate::error::{Error, Result};
 use crate::spec::{ModelsSpec, Provider};
 
-/// Rows a second of a model on `threads` cores, in batches of `batch`; none where the graph leaves more than the batch
-/// axis open, so that there is nothing to make a batch of. Blocking.
+/// Rows a second of a model on `threads` cores, in runs as large as a session's with this `batch`; none where the
+/// graph leaves more than the batch axis open, so that there is nothing to make a batch of. Blocking.
 pub fn rows_per_s(spec: &ModelsSpec, model: &str, batch: usize, threads: usize, time: Duration) -> Result<Option<f64>> {
     let providers = spec.require.as_ref().map_or(spec.providers.as_slice(), std::slice::from_ref);
     let load = || {
@@ -33,7 +34,12 @@ pub fn rows_per_s(spec: &ModelsSpec, model: &str, batch: usize, threads: usize, 
     for _ in 1..if provider == Provider::Cpu { threads } else { 1 } {
         sessions.push(load()?.0);
     }
-    let batch = graph.fixed_batch().unwrap_or(batch);
+    // As large as the runs of a session are when there is plenty to do.
+    let row = |input: &TensorSpec| input.row_dims().iter().flatten().product::<usize>() * input.element.bytes();
+    let batch = graph.fixed_batch().unwrap_or_else(|| match provider {
+        Provider::Cpu => most_in_cache(graph.inputs.iter().map(row).sum(), batch.max(2)),
+        _ => batch,
+    });
     let rates = std::thread::scope(|scope| {
         let graph = &graph;
         let runs: Vec<_> =

@@ -93,18 +93,6 @@ pub struct Session {
     queue: Mutex<Queue>,
     /// A session of ONNX Runtime runs one batch at a time, so there is one for each run at once, made when needed.
     idle: Mutex<Vec<Worker>>,
-    done: Mutex<WorkDone>,
-}
-
-/// What a session has done.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct WorkDone {
-    /// Runs of the model.
-    pub runs: u64,
-    /// Rows in them, without those that filled batches up.
-    pub rows: u64,
-    /// Time they took, summed over runs at once.
-    pub busy: Duration,
 }
 
 impl Session {
@@ -128,7 +116,7 @@ impl Session {
         let worker = Worker::new(loaded, &graph, &options.outputs).map_err(|message| model_error(&source, message))?;
         let outputs = options.outputs;
         let (queue, idle) = (Mutex::default(), Mutex::new(vec![worker]));
-        Ok(Self { source, graph, outputs, capacity, least, gate, queue, idle, done: Mutex::default() })
+        Ok(Self { source, graph, outputs, capacity, least, gate, queue, idle })
     }
 
     /// The path of the model, as it was asked for.
@@ -189,49 +177,6 @@ impl Session {
         }
     }
 
-    /// What it has done so far.
-    pub fn work_done(&self) -> WorkDone {
-        lock(&self.done).clone()
-    }
-
-    /// Rows a second that bare ONNX Runtime makes of batches that are ready in memory, as large as the runs of this
-    /// session are when there is plenty to do and as many at once; none before the first run. Blocking, for `during`;
-    /// nothing else should run meanwhile.
-    pub fn bare_rate(&self, during: Duration) -> Result<Option<f64>> {
-        let mut workers = std::mem::take(&mut *lock(&self.idle));
-        let Some(row) = workers.iter().find(|worker| worker.is_ready()).map(Worker::first_row) else {
-            return Ok(None);
-        };
-        while workers.len() < self.gate.threads() {
-            workers.push(self.another_worker().map_err(|message| model_error(&self.source, message))?);
-        }
-        workers.truncate(self.gate.threads());
-        let count = match self.source.provider {
-            Provider::Cpu if self.least < self.capacity => {
-                let bytes = row.iter().zip(&self.graph.inputs);
-                let bytes = bytes.map(|((dims, _), input)| dims.iter().product::<usize>() * input.element.bytes());
-                self.most_in_cache(bytes.sum())
-            }
-            _ => self.capacity,
-        };
-        workers.iter_mut().for_each(|worker| worker.repeat(&row, count));
-        let rate = |worker: &mut Worker| {
-            let (start, mut rows) = (Instant::now(), 0);
-            while start.elapsed() < during {
-                worker.compute(|_| ())?;
-                rows += count;
-            }
-            Ok(rows as f64 / start.elapsed().as_secs_f64())
-        };
-        let rates = std::thread::scope(|scope| {
-            let threads: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(move || rate(worker))).collect();
-            let rates = threads.into_iter().map(|thread| thread.join().map_err(|_| "a run panicked".to_owned())?);
-            rates.sum::<std::result::Result<f64, String>>()
-        });
-        lock(&self.idle).append(&mut workers);
-        rates.map(Some).map_err(|message| model_error(&self.source, message))
-    }
-
     /// How many rows like these to take out of `pending`: the whole capacity of a GPU; on the processor no more than
     /// its caches hold, and a few rows are shared out among the cores.
     fn run_length(&self, rows: &dyn Rows, pending: usize) -> usize {
@@ -240,13 +185,8 @@ impl Session {
         }
         let bytes =
             |(index, input): (usize, &TensorSpec)| rows.dims(index).iter().product::<usize>() * input.element.bytes();
-        let of_row: usize = self.graph.inputs.iter().enumerate().map(bytes).sum();
-        pending.div_ceil(self.gate.threads()).max(WORTH_SPLITTING).min(self.most_in_cache(of_row))
-    }
-
-    /// Most rows of so many bytes in a run on the processor.
-    fn most_in_cache(&self, of_row: usize) -> usize {
-        (CACHED_BYTES / of_row.max(1)).max(WORTH_SPLITTING).min(self.capacity)
+        let of_row = self.graph.inputs.iter().enumerate().map(bytes).sum();
+        pending.div_ceil(self.gate.threads()).max(WORTH_SPLITTING).min(most_in_cache(of_row, self.capacity))
     }
 
     /// Runs the oldest rows, if there are any; blocking.
@@ -255,14 +195,7 @@ impl Session {
         if let Some(batch) = batch {
             let start = Instant::now();
             let result = self.run(&batch);
-            let took = start.elapsed();
-            {
-                let mut done = lock(&self.done);
-                done.runs += 1;
-                done.rows += batch.count as u64;
-                done.busy += took;
-            }
-            batch.finish(&result, took);
+            batch.finish(&result, start.elapsed());
         }
     }
 
@@ -288,6 +221,11 @@ impl Session {
     pub(super) fn waiting_rows(&self) -> usize {
         lock(&self.queue).rows()
     }
+}
+
+/// Most rows of so many bytes of inputs in a run on the processor.
+pub(super) fn most_in_cache(of_row: usize, capacity: usize) -> usize {
+    (CACHED_BYTES / of_row.max(1)).max(WORTH_SPLITTING).min(capacity)
 }
 
 fn model_error(source: &Source, message: String) -> Error {

@@ -16,8 +16,6 @@ pub(super) struct Worker {
     options: RunOptions<HasSelectedOutputs>,
     inputs: Vec<Input>,
     outputs: Vec<String>,
-    /// Rows that the inputs hold.
-    rows: usize,
 }
 
 impl fmt::Debug for Worker {
@@ -34,12 +32,9 @@ struct Input {
     dims: Vec<usize>,
 }
 
-/// Axes of a row, and values of which the first are a row's.
-pub(super) type RowCopy = (Vec<usize>, Data);
-
 /// The values of one input for a whole batch.
-#[derive(Debug, Clone)]
-pub(super) enum Data {
+#[derive(Debug)]
+enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
     U8(Vec<u8>),
@@ -76,7 +71,7 @@ impl Worker {
         let wanted = outputs.iter().fold(OutputSelector::no_default(), OutputSelector::with);
         let options = RunOptions::new().map_err(|error| error.to_string())?.with_outputs(wanted);
         let (inputs, outputs) = (inputs.collect::<Result<_, _>>()?, outputs.to_vec());
-        Ok(Self { inputs, session, options, outputs, rows: 0 })
+        Ok(Self { inputs, session, options, outputs })
     }
 
     /// Runs a batch, filled up to `rows` rows.
@@ -86,8 +81,7 @@ impl Worker {
             input.dims = first.rows.dims(index).to_vec();
             input.data.fill(batch, index, rows, input.dims.iter().product());
         }
-        self.rows = rows;
-        self.compute(|outputs| {
+        self.compute(rows, |outputs| {
             let mut at = 0;
             for piece in &batch.pieces {
                 for row in piece.from..piece.from + piece.count {
@@ -102,9 +96,8 @@ impl Worker {
         })
     }
 
-    /// Runs what the inputs hold.
-    pub(super) fn compute(&mut self, take: impl FnOnce(&[Cow<'_, [f32]>])) -> Result<(), String> {
-        let rows = self.rows;
+    /// Runs the rows that the inputs hold.
+    fn compute(&mut self, rows: usize, take: impl FnOnce(&[Cow<'_, [f32]>])) -> Result<(), String> {
         let tensors = self.inputs.iter().map(|input| {
             let shape: Vec<usize> = std::iter::once(rows).chain(input.dims.iter().copied()).collect();
             let value: SessionInputValue<'_> = each_type!(&input.data, values => {
@@ -120,26 +113,6 @@ impl Worker {
         });
         take(&outputs.collect::<Result<Vec<_>, _>>()?);
         Ok(())
-    }
-
-    /// Whether the inputs hold anything.
-    pub(super) fn is_ready(&self) -> bool {
-        self.rows > 0
-    }
-
-    /// Makes the inputs hold `rows` rows, all the same.
-    pub(super) fn repeat(&mut self, like: &[RowCopy], rows: usize) {
-        for (input, (dims, data)) in self.inputs.iter_mut().zip(like) {
-            let length: usize = dims.iter().product();
-            (input.dims, input.data) = (dims.clone(), data.clone());
-            each_type!(&mut input.data, values => *values = values[..length].repeat(rows));
-        }
-        self.rows = rows;
-    }
-
-    /// The first row of every input.
-    pub(super) fn first_row(&self) -> Vec<RowCopy> {
-        self.inputs.iter().map(|input| (input.dims.clone(), input.data.clone())).collect()
     }
 }
 

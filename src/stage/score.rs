@@ -20,7 +20,7 @@ use self::config::ScoreConfig;
 use self::operator::ScoreOperator;
 use self::pairs::Plan;
 use crate::error::{Error, Result};
-use crate::model::{ModelRegistry, SessionOptions};
+use crate::model::ModelRegistry;
 use crate::schema;
 use crate::stage::clips::require_column;
 use crate::stage::model::columns::{require_numbers, with_outputs};
@@ -80,27 +80,13 @@ pub fn passes_per_clip(config: &ScoreConfig) -> Result<Vec<(String, usize)>> {
     Ok(plan.models.into_iter().map(|model| (model.path, model.pairs.len())).collect())
 }
 
-/// Frames, height and width that the denoisers take; an error where their graphs leave that open. Blocking.
-pub fn clip_shape(config: &ScoreConfig, models: &ModelRegistry) -> Result<[usize; 3]> {
-    let plan = Plan::of("score", config)?;
-    let path = plan.models.first().map(|model| model.path.as_str()).unwrap_or_default();
-    let session = models.session(path, &SessionOptions { batch: config.batch, outputs: vec!["v".to_owned()] })?;
-    let dims = session.graph().input("x_t").map(|(_, input)| input.dims.as_slice());
-    match dims {
-        Some(&[_, Some(frames), Some(height), Some(width), _]) => Ok([frames, height, width]),
-        _ => Err(Error::config(format!(
-            "model {path} leaves the shape of x_t open, so the shape of the noise is not known"
-        ))),
-    }
-}
-
 /// The columns of a score: itself, the loss of its base and the loss of its reference.
 pub fn columns(score: &str) -> [String; 3] {
     [score.to_owned(), format!("{score}_base_loss"), format!("{score}_reference_loss")]
 }
 
 /// Frames, height and width that the denoisers of a score stage take, for [`export_noise`]; loads the models.
-pub fn frame_shape(config: &ScoreConfig, models: &ModelRegistry) -> Result<[usize; 3]> {
+pub fn clip_shape(config: &ScoreConfig, models: &ModelRegistry) -> Result<[usize; 3]> {
     let stage = config.name.as_deref().unwrap_or("score");
     let shape = operator::open_models(stage, config, models)?.shape;
     match shape {

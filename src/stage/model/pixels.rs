@@ -1,5 +1,7 @@
 //! Frames to tensors: which frames, their size, and the values of a row.
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -120,7 +122,7 @@ impl Pixels {
     /// The frames as they are.
     pub(super) fn of(frames: &ArrayRef, row: usize, view: &FramesView<'_>, choice: FrameChoice) -> Self {
         let (first, count) = choose(choice, view.frames);
-        let source = Source::Column { frames: frames.clone(), row, first };
+        let source = Source::Column { frames: Arc::clone(frames), row, first };
         Self { source, shape: [count, view.height, view.width] }
     }
 

@@ -183,7 +183,7 @@ fn the_loss_counts_every_element_once() {
     let numbers: Vec<f32> = (0..21).map(|number| number as f32).collect();
     let (zeros, mut noisy) = (vec![0.0; 21], vec![0.0; 21]);
     assert_eq!(loss(&zeros, &numbers, &zeros), (0..21).map(|number| f64::from(number * number)).sum::<f64>() / 21.0);
-    noised(&numbers, &vec![1.0; 21], 0.25, &mut noisy);
+    noised(&numbers, &[1.0; 21], 0.25, &mut noisy);
     assert_eq!(noisy[..3], [0.25, 1.0, 1.75]);
 }
 
@@ -253,7 +253,7 @@ fn columns_of_numbers() -> DataType {
 #[test]
 fn noise_is_exported_as_npy() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(frame_shape(&config(), &context(1).models).unwrap(), [8, 32, 32]);
+    assert_eq!(clip_shape(&config(), &context(1).models).unwrap(), [8, 32, 32]);
     export_noise(&config(), [2, 3, 4], folder.path()).unwrap();
     let read = |name: &str| folder.path().join("simdrop_score").join(name);
     let all: ndarray::Array5<f32> = ndarray_npy::read_npy(read("epsilon.npy")).unwrap();
