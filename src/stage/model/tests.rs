@@ -1,14 +1,13 @@
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, RecordBatch, StringArray, new_null_array};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Float32Type, Int64Type};
-use tokio_util::sync::CancellationToken;
 
 use super::config::*;
 use super::pixels::{FrameWriter, Pixels};
 use super::*;
 use crate::model::{ModelRegistry, RowMut};
 use crate::spec::ModelsSpec;
-use crate::stage::context::{CpuPool, MemoryBudget};
+use crate::stage::context::CpuPool;
 use crate::stage::frames::{self, ClipFrames};
 use crate::stage::{ClipBatch, StageTask};
 use crate::storage::Storage;
@@ -19,13 +18,8 @@ fn path(name: &str) -> String {
 
 fn context() -> Arc<StageContext> {
     let cpu = CpuPool::new(2);
-    Arc::new(StageContext {
-        storage: Storage::default(),
-        models: Arc::new(ModelRegistry::new(&ModelsSpec::default(), cpu.clone())),
-        cpu,
-        workspace: MemoryBudget::new(1 << 30),
-        cancel: CancellationToken::new(),
-    })
+    let models = Arc::new(ModelRegistry::new(&ModelsSpec::default(), cpu.clone()));
+    Arc::new(StageContext::new(Storage::default(), models, cpu, 1 << 30))
 }
 
 fn frames_input(tensor: &str, layout: Layout) -> ModelInput {

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, Float64Array, RecordBatch, new_null_array};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Float32Type, Float64Type};
-use tokio_util::sync::CancellationToken;
 
 use super::config::{Normalize, PairedScore};
 use super::loss::{loss, noised, normalized};
@@ -11,7 +10,7 @@ use super::noise::epsilon;
 use super::pairs::{Pair, pairs};
 use super::*;
 use crate::spec::ModelsSpec;
-use crate::stage::context::{CpuPool, MemoryBudget};
+use crate::stage::context::CpuPool;
 use crate::stage::frames::{self, ClipFrames};
 use crate::stage::{ClipBatch, StageTask};
 use crate::storage::Storage;
@@ -26,13 +25,8 @@ fn small(name: &str) -> String {
 
 fn context(cores: usize) -> Arc<StageContext> {
     let cpu = CpuPool::new(cores);
-    Arc::new(StageContext {
-        storage: Storage::default(),
-        models: Arc::new(ModelRegistry::new(&ModelsSpec::default(), cpu.clone())),
-        cpu,
-        workspace: MemoryBudget::new(1 << 30),
-        cancel: CancellationToken::new(),
-    })
+    let models = Arc::new(ModelRegistry::new(&ModelsSpec::default(), cpu.clone()));
+    Arc::new(StageContext::new(Storage::default(), models, cpu, 1 << 30))
 }
 
 fn paired(base: &str, reference: &str) -> PairedScore {
