@@ -51,7 +51,7 @@ fn clip(side: usize) -> ClipBatch {
     columns.push((schema::FRAMES, frames::column(Some(clip)).expect("a column")));
     let options = RecordBatchOptions::new().with_row_count(Some(1));
     let empty = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).expect("a batch");
-    let schema = schema::with_fields(&schema::clip_schema(), [frames::field(schema::FRAMES)]);
+    let schema = schema::with_fields(&schema::clip_schema(), [frames::field(schema::FRAMES, [None; 3])]);
     ClipBatch::new(empty).with_columns(&schema, columns).expect("a clip")
 }
 

@@ -98,7 +98,7 @@ async fn a_commit_removes_what_it_does_not_list_and_nothing_of_the_users() {
     let root = root(&folder);
     let old = commit(&root, None, &spec(), "f", vec![receipt(&root, A).await], run()).await.unwrap();
     root.join(&format!("{SHARDS}/mine.tar")).write("mine").await.unwrap();
-    let shards = folder.path().join(SHARDS);
+    let shards = folder.path().join("out").join(SHARDS);
     std::fs::create_dir(shards.join("dropped")).unwrap();
     let killed = [format!("t-{A}-000001.tar#1"), format!("dropped/t-{B}-000000.tar#12")].map(|name| shards.join(name));
     killed.iter().for_each(|path| std::fs::write(path, "half").unwrap());

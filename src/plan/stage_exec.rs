@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -213,7 +214,10 @@ impl StageRun {
                 let task = StageTask::new(Arc::clone(&self.context), budget.clone(), turn, Arc::clone(&busy));
                 let (operator, busy) = (Arc::clone(&operator), Arc::clone(&busy));
                 let work = async move { Ok((false, operator.process(chunk.clips, &task).await?)) };
-                running.push_back(Timed { work: work.boxed(), busy }.boxed());
+                // A task of its own goes on while this one waits for the next stage: what it is handed meanwhile, cores
+                // and memory, it uses and gives back.
+                let called = SpawnedTask::spawn(Timed { work: work.boxed(), busy });
+                running.push_back(async move { called.await.map_err(Error::internal)? }.boxed());
             }
             if running.is_empty() && waiting.is_empty() && ended {
                 break;

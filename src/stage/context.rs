@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::buffer::Buffer;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -101,14 +102,19 @@ impl CpuPool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(Error::internal)?;
-        let handle = tokio::task::spawn_blocking(move || {
-            let start = Instant::now();
-            let made = work();
-            drop(permit);
-            (made, start.elapsed())
+        // A task of its own takes the permit: a future that is handed one while nobody polls it would keep it for ever.
+        let permits = Arc::clone(&self.permits);
+        let running = SpawnedTask::spawn(async move {
+            let permit = permits.acquire_owned().await.map_err(Error::internal)?;
+            let running = tokio::task::spawn_blocking(move || {
+                let start = Instant::now();
+                let made = work();
+                drop(permit);
+                (made, start.elapsed())
+            });
+            running.await.map_err(|error| Error::internal(format!("a worker thread panicked: {error}")))
         });
-        handle.await.map_err(|error| Error::internal(format!("a worker thread panicked: {error}")))
+        running.await.map_err(Error::internal)?
     }
 }
 

@@ -60,7 +60,13 @@ impl Stage for DecodeStage {
             }
             seen.push(column);
         }
-        Ok(schema::with_fields(input, self.columns().map(frames::field)))
+        let count = config.frames.map(|frames| frames as usize);
+        let shape = |target: Target| match (target.width, target.height) {
+            (Some(width), Some(height)) => [count, Some(height as usize), Some(width as usize)],
+            _ => [count, None, None],
+        };
+        let fields = self.columns().zip(targets(config)).map(|(column, target)| frames::field(column, shape(target)));
+        Ok(schema::with_fields(input, fields))
     }
 
     fn limits(&self) -> Limits {

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// Axes of the tensor.
 const AXES: i32 = 4;
+/// Where Arrow keeps the parameters of an extension type.
+const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 
 /// Frames of one clip, as they come from the decoder.
 #[derive(Debug)]
@@ -37,13 +39,36 @@ pub struct FramesView<'a> {
     pub width: usize,
 }
 
-/// The field of a frames column.
-pub fn field(name: &str) -> Field {
+/// The field of a frames column; `shape` says how many frames, how high and how wide, where that is the same for all
+/// clips.
+pub fn field(name: &str, shape: [Option<usize>; 3]) -> Field {
+    let [frames, height, width] = shape;
+    let metadata = serde_json::json!({
+        "dim_names": ["frame", "height", "width", "colour"],
+        "uniform_shape": [frames, height, width, Some(3)],
+    });
     let metadata = [
         ("ARROW:extension:name".to_owned(), "arrow.variable_shape_tensor".to_owned()),
-        ("ARROW:extension:metadata".to_owned(), r#"{"dim_names":["frame","height","width","colour"]}"#.to_owned()),
+        (EXTENSION_METADATA.to_owned(), metadata.to_string()),
     ];
     Field::new(name, DataType::Struct(fields()), true).with_metadata(metadata.into())
+}
+
+/// Frames, height and width that all clips of a frames column have, as far as they are the same.
+pub fn uniform_shape(field: &Field) -> [Option<usize>; 3] {
+    let metadata = field.metadata().get(EXTENSION_METADATA).map(String::as_str).unwrap_or_default();
+    let metadata: serde_json::Value = serde_json::from_str(metadata).unwrap_or_default();
+    [0, 1, 2].map(|axis| metadata["uniform_shape"][axis].as_u64().and_then(|length| usize::try_from(length).ok()))
+}
+
+/// Whether frames of one shape are what another asks for, as far as both are known.
+pub fn fits(have: [Option<usize>; 3], wanted: [Option<usize>; 3]) -> bool {
+    have.iter().zip(wanted).all(|(have, wanted)| have.zip(wanted).is_none_or(|(have, wanted)| have == wanted))
+}
+
+/// Frames × height × width for people; what is not known is a question mark.
+pub fn shape_text(shape: [Option<usize>; 3]) -> String {
+    shape.map(|length| length.map_or_else(|| "?".to_owned(), |length| length.to_string())).join("×")
 }
 
 fn fields() -> Fields {

@@ -58,7 +58,7 @@ fn answers_come_in_every_format() {
     let sql = "select codec, width from clips";
     let answer = |format: &str| simdrop(&["sql", &place.text("out"), sql, "--format", format]);
     assert_eq!(stdout(&answer("csv")), "codec,width\nh264,176\n");
-    assert!(stdout(&answer("table")).contains("| h264  | 176   |"), "{}", stdout(&answer("table")));
+    assert!(stdout(&answer("table")).contains("| h264  |   176 |"), "{}", stdout(&answer("table")));
     assert!(answer("parquet").stdout.starts_with(b"PAR1"));
     let wrong = simdrop(&["sql", &place.text("out"), "select widht from clips"]);
     expect_code(&wrong, 2);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use super::columns::numbers;
-use super::config::{Dtype, Layout, ModelConfig, ModelInput, PerColour};
+use super::config::{Dtype, FrameChoice, Layout, ModelConfig, ModelInput, PerColour};
 use super::pixels::{FrameWriter, Pixels};
 use crate::error::{Error, Result};
 use crate::model::graph::DimsText;
@@ -53,9 +53,35 @@ pub(super) fn feeds(stage: &str, config: &ModelConfig, graph: &Graph, input: &Sc
         if named.next().is_some() {
             return wrong("is fed twice; name it once under inputs");
         }
-        Feed::new(stage, feed, tensor, schema::is_frames(require_column(stage, input, &feed.column)?))
+        let column = require_column(stage, input, &feed.column)?;
+        if schema::is_frames(column) {
+            check_shape(stage, feed, tensor, frames::uniform_shape(column))?;
+        }
+        Feed::new(stage, feed, tensor, schema::is_frames(column))
     };
     graph.inputs.iter().map(feed).collect()
+}
+
+/// What is known of the frames before any is decoded has to be what the graph takes.
+fn check_shape(stage: &str, feed: &ModelInput, tensor: &TensorSpec, shape: [Option<usize>; 3]) -> Result<()> {
+    let rest = tensor.dims.get(1..).unwrap_or_default();
+    let axes = axes(feed.layout);
+    if rest.len() != axes.len() {
+        return Ok(());
+    }
+    let wanted = |axis: Axis| axes.iter().position(|have| *have == axis).and_then(|at| rest[at]);
+    // Height and width are scaled to what the graph takes; frames are what they are.
+    let frames = if feed.frames == FrameChoice::All { shape[0] } else { Some(1) };
+    let (have, wanted) = ([frames, None, None], [wanted(Axis::Frames), None, None]);
+    if has_time(feed.layout) && !frames::fits(have, wanted) {
+        return Err(Error::config(format!(
+            "stage {stage}: input {tensor} of the model takes {} frames a clip, column {} has {}; decode as many",
+            wanted[0].unwrap_or_default(),
+            feed.column,
+            frames::shape_text(have).split('×').next().unwrap_or_default()
+        )));
+    }
+    Ok(())
 }
 
 fn dtype_of(element: &Element) -> Option<Dtype> {

@@ -59,7 +59,7 @@ fn tagger() -> ModelConfig {
 }
 
 fn input(more: impl IntoIterator<Item = Field>) -> SchemaRef {
-    let fields = std::iter::once(frames::field(schema::FRAMES)).chain(more);
+    let fields = std::iter::once(frames::field(schema::FRAMES, [None; 3])).chain(more);
     schema::with_fields(&schema::clip_schema(), fields)
 }
 

@@ -51,7 +51,7 @@ fn config() -> ScoreConfig {
 }
 
 fn input() -> SchemaRef {
-    schema::with_fields(&schema::clip_schema(), [frames::field(schema::FRAMES)])
+    schema::with_fields(&schema::clip_schema(), [frames::field(schema::FRAMES, [None; 3])])
 }
 
 /// The same as `frames` of the numpy check.

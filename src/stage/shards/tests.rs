@@ -216,7 +216,7 @@ async fn frames_are_stored_as_numpy_arrays() {
     let shape = [2, 4, 5];
     let data: Vec<u8> = (0..120).collect();
     let column = frames::column(Some(ClipFrames { data: data.clone().into(), shape })).unwrap();
-    let schema = schema::with_fields(&clips.batch().schema(), [frames::field("frames")]);
+    let schema = schema::with_fields(&clips.batch().schema(), [frames::field("frames", [None; 3])]);
     let clips = clips.with_columns(&schema, vec![("frames", column)]).unwrap();
     let config = OutputSpec { payload: vec![Payload::Frames], ..config() };
     let receipt = folders.write(config, vec![clips]).await;
