@@ -1,5 +1,7 @@
 //! The program as a user runs it: real clips in, shards out, and every way in which that can go wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod integration {
     mod cli;
     mod faults;

@@ -79,8 +79,11 @@ pub(super) async fn select(storage: &Storage, source: &Dataset, options: &Repack
     Ok(Selection { picks, shards, left_out, not_stored })
 }
 
+/// Clips that are left out, by id, and why.
+type LeftOut = HashMap<Box<str>, String>;
+
 /// Orders clips and leaves out what the mix and the limit do not take; the order that they come in means nothing.
-pub(super) fn arrange(mut picks: Vec<Pick>, options: &RepackOptions) -> Result<(Vec<Pick>, HashMap<Box<str>, String>)> {
+pub(super) fn arrange(mut picks: Vec<Pick>, options: &RepackOptions) -> Result<(Vec<Pick>, LeftOut)> {
     picks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     if let Some(twice) = picks.windows(2).find(|pair| pair[0].id == pair[1].id) {
         return Err(Error::State(format!("clip {} is in the dataset twice: it is damaged", twice[0].id)));
@@ -101,12 +104,7 @@ pub(super) fn arrange(mut picks: Vec<Pick>, options: &RepackOptions) -> Result<(
 }
 
 /// As many clips as can be had in these shares.
-fn mixed(
-    picks: Vec<Pick>,
-    mix: Mix,
-    options: &RepackOptions,
-    left_out: &mut HashMap<Box<str>, String>,
-) -> Result<Vec<Pick>> {
+fn mixed(picks: Vec<Pick>, mix: Mix, options: &RepackOptions, left_out: &mut LeftOut) -> Result<Vec<Pick>> {
     let (real, synthetic): (Vec<_>, Vec<_>) = picks.into_iter().partition(|pick| pick.real);
     let (real_share, synthetic_share) = (u64::from(mix.real), u64::from(mix.synthetic));
     // The smallest of clips to share says how often the shares fit, as a fraction: whole numbers give the same
