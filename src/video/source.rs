@@ -47,12 +47,13 @@ pub struct FileSource {
 impl FileSource {
     /// Opens a file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
+        // Asked before it is opened: opening a pipe waits for somebody to write to it.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other("it is no regular file"));
         }
-        Ok(Self { file, length: metadata.len() })
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Ok(Self { file, length })
     }
 }
 
