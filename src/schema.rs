@@ -17,7 +17,7 @@ macro_rules! columns {
 
 columns! {
     UNIT = "unit", "Work unit that the clip belongs to.";
-    CLIP_ID = "clip_id", "Identity: hash of the source's collection, the path below the source, the size in bytes and the span.";
+    CLIP_ID = "clip_id", "Identity: hash of the URI, the size of the file in bytes and the span.";
     URI = "uri", "Where the file lies.";
     START_S = "start_s", "Start of the clip within the file in seconds; null at the beginning of the file.";
     END_S = "end_s", "End of the clip within the file in seconds, exclusive; null at the end of the file.";

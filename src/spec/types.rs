@@ -17,7 +17,7 @@ pub struct PipelineSpec {
     /// One line on what the pipeline is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Where clips come from; at least one. A file may be named by one source only.
+    /// Where clips come from; at least one. A file that is named twice is one clip; the second row is dropped.
     #[schemars(length(min = 1))]
     pub sources: Vec<SourceSpec>,
     /// What happens to every clip, in order.
