@@ -139,15 +139,17 @@ pub fn clip_id(uri: &str, size: Option<i64>, span: (Option<f64>, Option<f64>), t
     hash.finalize().to_hex()[..32].to_owned()
 }
 
-/// Cuts rows into units of `target` on average: where the hash of a clip id says so once half of that is reached, at
-/// twice of it at the latest. A new clip therefore moves the borders of its own unit only, or of few after it.
-fn cut(rows: &RecordBatch, fingerprint: &str, target: usize) -> Result<Vec<Unit>> {
+/// Cuts rows into units of `largest` on average: where the hash of a clip id says so once half of that is reached, at
+/// twice of it at the latest. A new clip therefore moves the borders of its own unit only, or of few after it. The
+/// first units are smaller, so that the first shards are there soon.
+fn cut(rows: &RecordBatch, fingerprint: &str, largest: usize) -> Result<Vec<Unit>> {
     let clips = ClipBatch::new(rows.clone());
     let ids = clips.text(schema::CLIP_ID)?;
-    let (least, most) = (target.div_ceil(2), target * 2);
     let mut units = Vec::new();
     let mut from = 0;
     for row in 0..rows.num_rows() {
+        let target = largest.min(2 << (units.len() / 2).min(16));
+        let (least, most) = (target.div_ceil(2), target * 2);
         let length = row + 1 - from;
         let digits = u64::from_str_radix(&ids.value(row)[..16], 16).map_err(Error::internal)?;
         let border = length >= least && digits.is_multiple_of((target - least + 1) as u64);

@@ -137,7 +137,8 @@ pub struct RunSpec {
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<usize>,
     /// Source clips in one work unit, the piece that a resume repeats; units are cut where the names of the clips say,
-    /// so that new clips leave most units as they are, and hold at most twice this number.
+    /// so that new clips leave most units as they are, and hold at most twice this number. The first few units are
+    /// smaller, so that the first shards are there soon.
     #[schemars(range(min = 1, max = 100_000))]
     pub clips_per_unit: usize,
     /// The run ends when more clips than this have failed: a count (`10`) or a share of all clips (`0.05`). Default:
