@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Float64Builder, Int64Array, StringArray, StringBuilder, new_null_array,
 };
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
@@ -59,6 +60,14 @@ impl ClipBatch {
     /// Wraps a batch that has the fixed columns.
     pub fn new(batch: RecordBatch) -> Self {
         Self(batch)
+    }
+
+    /// Several batches of `schema` one after another; no rows where there is none.
+    pub fn concat(schema: &SchemaRef, mut parts: Vec<Self>) -> Result<Self> {
+        match parts.len() {
+            1 => Ok(parts.remove(0)),
+            _ => Ok(Self(concat_batches(schema, parts.iter().map(Self::batch))?)),
+        }
     }
 
     /// The batch.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
@@ -128,13 +127,9 @@ impl Operator for DecodeOperator {
     async fn process(&self, clips: ClipBatch, task: &StageTask) -> Result<ClipBatch> {
         let mut rows = Vec::with_capacity(clips.rows());
         for row in 0..clips.rows() {
-            rows.push(self.decode_row(&clips.slice(row, 1), task).await?.into_batch());
+            rows.push(self.decode_row(&clips.slice(row, 1), task).await?);
         }
-        match rows.len() {
-            0 => clips.with_columns(&self.output, Vec::new()),
-            1 => Ok(ClipBatch::new(rows.remove(0))),
-            _ => Ok(ClipBatch::new(concat_batches(&self.output, &rows)?)),
-        }
+        ClipBatch::concat(&self.output, rows)
     }
 }
 

@@ -71,17 +71,7 @@ impl Stage for ScoreStage {
     fn open(&self, context: &Arc<StageContext>, input: &SchemaRef) -> Result<Arc<dyn Operator>> {
         let output = self.output_schema(input)?;
         let have = frames::uniform_shape(require_column(self.name(), input, &self.config.column)?);
-        let wanted = operator::open_models(self.name(), &self.config, &context.models)?.shape;
-        if !frames::fits(have, wanted) {
-            return Err(Error::config(format!(
-                "stage {}: column {} has frames × height × width {}, the denoisers take {}; decode to that size",
-                self.name(),
-                self.config.column,
-                frames::shape_text(have),
-                frames::shape_text(wanted)
-            )));
-        }
-        Ok(Arc::new(ScoreOperator::open(self.name(), &self.config, &context.models, output)?))
+        Ok(Arc::new(ScoreOperator::open(self.name(), &self.config, &context.models, have, output)?))
     }
 }
 

@@ -8,7 +8,7 @@ pub mod config;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
@@ -111,13 +111,9 @@ impl Operator for SplitOperator {
     async fn process(&self, clips: ClipBatch, task: &StageTask) -> Result<ClipBatch> {
         let mut parts = Vec::with_capacity(clips.rows());
         for row in 0..clips.rows() {
-            parts.push(self.split_row(&clips.slice(row, 1), task).await?.into_batch());
+            parts.push(self.split_row(&clips.slice(row, 1), task).await?);
         }
-        match parts.len() {
-            0 => Ok(clips),
-            1 => Ok(ClipBatch::new(parts.remove(0))),
-            _ => Ok(ClipBatch::new(concat_batches(&clips.batch().schema(), &parts)?)),
-        }
+        ClipBatch::concat(&clips.batch().schema(), parts)
     }
 }
 

@@ -225,8 +225,23 @@ impl Rows for Denoising {
 type Scored = std::result::Result<Vec<[f64; 3]>, String>;
 
 impl ScoreOperator {
-    pub(super) fn open(stage: &str, config: &ScoreConfig, models: &ModelRegistry, output: SchemaRef) -> Result<Self> {
+    /// Loads the denoisers for frames of the shape that `have` says, as far as it is known; blocking.
+    pub(super) fn open(
+        stage: &str,
+        config: &ScoreConfig,
+        models: &ModelRegistry,
+        have: [Option<usize>; 3],
+        output: SchemaRef,
+    ) -> Result<Self> {
         let Models { plan, denoisers, shape } = open_models(stage, config, models)?;
+        if !frames::fits(have, shape) {
+            return Err(Error::config(format!(
+                "stage {stage}: column {} has frames × height × width {}, the denoisers take {}; decode to that size",
+                config.column,
+                frames::shape_text(have),
+                frames::shape_text(shape)
+            )));
+        }
         let (stage, config, noise) = (stage.to_owned(), config.clone(), Mutex::default());
         Ok(Self { stage, config, plan, models: denoisers, shape, noise, output })
     }
