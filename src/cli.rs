@@ -5,6 +5,7 @@
 mod bench;
 mod data;
 mod pipeline;
+mod render;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,8 @@ enum Command {
     Repack(RepackArgs),
     /// Measure a pipeline stage by stage, beside the limits of this machine.
     Bench(BenchArgs),
+    /// Render synthetic clips and their ground truth with Blender. Run it again and what is missing is rendered.
+    Render(RenderArgs),
     /// Write the noise that the score stages of a pipeline use, as .npy files.
     Noise(NoiseArgs),
     /// Print a JSON Schema, or write all of them.
@@ -138,6 +141,24 @@ struct BenchArgs {
 }
 
 #[derive(Debug, Args)]
+struct RenderArgs {
+    /// The file of scenes, YAML.
+    scenes: PathBuf,
+    /// Replace a value, such as `seed=7` or `render.samples=8`; may be given again.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+    /// Blender's executable, or a Python that has `bpy`. Default: what `make blender` installed, else `blender`.
+    #[arg(long, value_name = "PATH")]
+    blender: Option<String>,
+    /// Print the configurations of the scenes, one JSON object a line, and render nothing.
+    #[arg(long)]
+    list: bool,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t)]
+    progress: ProgressMode,
+}
+
+#[derive(Debug, Args)]
 struct NoiseArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -149,7 +170,7 @@ struct NoiseArgs {
 #[derive(Debug, Args)]
 struct SchemaArgs {
     /// Which one.
-    #[arg(value_parser = ["pipeline", "clips", "dataset"])]
+    #[arg(value_parser = ["pipeline", "clips", "dataset", "scenes", "scene", "truth"])]
     name: Option<String>,
     /// Write all of them into this folder.
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = "schemas")]
@@ -171,6 +192,7 @@ impl Cli {
             Command::Sql(args) => data::sql(args).await,
             Command::Repack(args) => data::repack(args).await,
             Command::Bench(args) => bench::bench(args).await,
+            Command::Render(args) => render::render(args).await,
             Command::Noise(args) => pipeline::noise(args).await,
             Command::Schema(args) => data::schema(args),
         }

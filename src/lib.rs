@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod model;
 pub mod plan;
 pub mod progress;
+pub mod render;
 pub mod repack;
 pub mod schema;
 pub mod spec;

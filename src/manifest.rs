@@ -15,10 +15,11 @@ use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
-use crate::schema;
-use crate::spec::{PipelineSpec, SourceSpec};
+use crate::render::spec::ScenesSpec;
+use crate::spec::{self, PipelineSpec, SourceSpec};
 use crate::stage::{ClipBatch, Fate};
 use crate::storage::Storage;
+use crate::{render, schema};
 
 /// Name that rows settled by the manifest carry as their stage.
 pub const STAGE: &str = "manifest";
@@ -69,11 +70,31 @@ impl Manifest {
 
 /// The rows of one source.
 fn list_source(number: usize, source: &SourceSpec, storage: &Storage) -> Result<RecordBatch> {
-    match (&source.path, &source.list) {
-        (Some(path), None) => walk::rows(path, source),
-        (None, Some(list)) => list::rows(list, source, storage),
-        _ => Err(Error::config(format!("sources[{number}]: give one of path and list"))),
+    match (&source.path, &source.list, &source.render) {
+        (Some(path), None, None) => walk::rows(path, source),
+        (None, Some(list), None) => list::rows(list, source, storage),
+        (None, None, Some(scenes)) => list::rows(&rendered(scenes)?, source, storage),
+        _ => Err(Error::config(format!("sources[{number}]: give one of path, list and render"))),
     }
+}
+
+/// The list of clips that a file of scenes was rendered to.
+fn rendered(scenes: &str) -> Result<String> {
+    let spec = scenes_of(scenes)?;
+    let list = format!("{}/{}", spec.output.path.trim_end_matches('/'), render::list::file_name(&spec));
+    if !std::path::Path::new(&list).exists() {
+        return Err(Error::config(format!(
+            "the scenes of {scenes} are not rendered: there is no {list}; simdrop run renders them, and so does \
+             `simdrop render {scenes}`"
+        )));
+    }
+    Ok(list)
+}
+
+/// The file of scenes of a source.
+pub fn scenes_of(path: &str) -> Result<ScenesSpec> {
+    let loaded = spec::load(std::path::Path::new(path), &[], &|name| std::env::var(name).ok())?;
+    Ok(loaded.spec)
 }
 
 /// The columns of all sources together; a name with two types is a mistake.

@@ -36,7 +36,7 @@ columns! {
     SCENE = "scene", "Configuration of the rendered scene, JSON.";
     LICENCE = "licence", "Licence of the clip.";
     CAPTION = "caption", "Text that describes the clip.";
-    CAPTION_SOURCE = "caption_source", "Where the caption comes from: `sidecar`, `column:<name>` or `template`.";
+    CAPTION_SOURCE = "caption_source", "Where the caption comes from: `sidecar`, `compositional`, `column:<name>` or `template`.";
     TAGS = "tags", "Names of what is in the clip.";
     FATE = "fate", "`kept`, `dropped` or `failed`; null while the clip is in flight.";
     FATE_STAGE = "fate_stage", "Stage that dropped or failed the clip.";

@@ -27,7 +27,7 @@ pub use check::{Mistake, check};
 pub use diagnostics::{Diagnostic, Diagnostics, Look};
 pub use environment::Environment;
 pub use fingerprint::fingerprint;
-pub use load::{LoadedSpec, load, parse};
+pub use load::{Document, Loaded, LoadedSpec, load, parse};
 pub use types::{MaxFailures, ModelsSpec, Named, PipelineSpec, Provider, RunSpec, SourceKind, SourceSpec};
 
 pub use crate::stage::StageSpec;

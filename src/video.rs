@@ -1,4 +1,4 @@
-//! The boundary to FFmpeg: bytes of a video in, RGB frames or a cut-out video out.
+//! The boundary to FFmpeg: bytes of a video in, RGB frames or a cut-out video out; and RGB frames in, a video out.
 //!
 //! The only unsafe code of simdrop is in here. A video is untrusted: containers are an allow-list, nothing can open
 //! another file, and size, length and time have limits ([`Caps`]). Decoding has two steps, so that memory can be taken
@@ -11,6 +11,7 @@ mod codec;
 mod container;
 mod cut;
 mod demux;
+mod encode;
 mod error;
 mod mux;
 mod packet;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use codec::ffmpeg_version;
 pub use cut::cut;
+pub use encode::{Encoding, encode};
 pub use error::VideoError;
 pub use picture::Target;
 pub use plan::Plan;

@@ -39,6 +39,7 @@ pub fn repeat(spec: &PipelineSpec, clips: usize, folder: &Path) -> Result<(Pipel
         sources.push(SourceSpec {
             path: None,
             list: Some(list.display().to_string()),
+            render: None,
             kind,
             dataset: None,
             licence: None,

@@ -68,17 +68,17 @@ pub(super) async fn run_spec(spec: PipelineSpec, overwrite: bool, mode: Progress
     tokio::select! {
         outcome = local::run(request) => outcome,
         () = show => Err(Error::internal("the display ended before the run")),
-        error = interrupts(&stop, &context) => Err(error),
+        error = interrupts(&stop, &context.cancel) => Err(error),
     }
 }
 
 /// Waits for Ctrl-C, or for a supervisor's SIGTERM, twice.
-async fn interrupts(stop: &CancellationToken, context: &StageContext) -> Error {
+pub(super) async fn interrupts(stop: &CancellationToken, cancel: &CancellationToken) -> Error {
     let mut terminated = match signal(SignalKind::terminate()) {
         Ok(terminated) => terminated,
         Err(error) => return Error::io("wait for", "SIGTERM")(error),
     };
-    for (token, last) in [(stop, false), (&context.cancel, true)] {
+    for (token, last) in [(stop, false), (cancel, true)] {
         tokio::select! {
             pressed = tokio::signal::ctrl_c() => if let Err(error) = pressed {
                 return Error::io("wait for", "Ctrl-C")(error);

@@ -20,7 +20,7 @@ pub fn memory_limit(spec: &PipelineSpec) -> usize {
 }
 
 /// Memory of this machine in bytes, or of the control group that holds this process where that is less.
-fn total_memory() -> usize {
+pub fn total_memory() -> usize {
     let line = |path: &str, name: &str| {
         let text = std::fs::read_to_string(path).ok()?;
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;

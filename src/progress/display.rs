@@ -103,7 +103,7 @@ fn round(value: f64) -> f64 {
 }
 
 /// The bars of this process; log lines are written above them.
-fn bars() -> &'static MultiProgress {
+pub(crate) fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
     BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
 }

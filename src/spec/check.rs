@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{MaxFailures, ModelsSpec, PipelineSpec, SourceSpec, suggest};
+use super::{MaxFailures, ModelsSpec, PipelineSpec, SourceKind, SourceSpec, suggest};
 use crate::schema::{DESCRIPTIONS, TAGS};
 use crate::stage::StageSpec;
 use crate::stage::caption::config::CaptionOrigin;
@@ -115,16 +115,27 @@ fn is_column(name: &str) -> bool {
 }
 
 fn check_source(source: &SourceSpec, at: &str, found: &mut Found) {
-    match (&source.path, &source.list) {
-        (Some(_), Some(_)) => found.add(
-            format!("{at}.list"),
-            "a source has either `path` or `list`, not both",
+    let origins = [("path", &source.path), ("list", &source.list), ("render", &source.render)];
+    let given: Vec<(&str, &String)> =
+        origins.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?))).collect();
+    match given.as_slice() {
+        [] => found.add(
+            at,
+            "a source needs `path`, `list` or `render`",
+            "a folder or a glob, a table of URIs, or a file of scenes",
+        ),
+        [(name, value)] if value.trim().is_empty() => {
+            found.add(format!("{at}.{name}"), format!("`{name}` is empty"), "")
+        }
+        [_] => {}
+        [(first, _), (second, _), ..] => found.add(
+            format!("{at}.{second}"),
+            format!("a source has either `{first}` or `{second}`, not both"),
             "make two sources of it, or leave one of the two out",
         ),
-        (None, None) => found.add(at, "a source needs `path` or `list`", "a folder or a glob, or a table of URIs"),
-        (Some(path), None) if path.trim().is_empty() => found.add(format!("{at}.path"), "`path` is empty", ""),
-        (None, Some(list)) if list.trim().is_empty() => found.add(format!("{at}.list"), "`list` is empty", ""),
-        _ => {}
+    }
+    if source.render.is_some() && source.kind == SourceKind::Real {
+        found.add(format!("{at}.kind"), "what is rendered is not `real`", "write `kind: synthetic`");
     }
 }
 

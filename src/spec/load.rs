@@ -1,26 +1,58 @@
-//! From a file to a pipeline, or to everything that is wrong with it.
+//! From a file to a pipeline (or another document of ours), or to everything that is wrong with it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 use serde_path_to_error::Segment;
 
 use super::diagnostics::{self, Diagnostic, Diagnostics};
 use super::environment::{self, Environment};
 use super::tree::{Node, Place};
-use super::{PipelineSpec, check, overrides, path, schema, shape, yaml};
+use super::{Mistake, PipelineSpec, check, overrides, path, schema, shape, yaml};
+
+/// A kind of YAML file of ours.
+pub trait Document: DeserializeOwned {
+    /// What messages call it: `a pipeline`.
+    const NAME: &'static str;
+    /// What to do about an empty file.
+    const MINIMUM: &'static str;
+
+    /// Its JSON Schema.
+    fn schema() -> Json;
+
+    /// What is wrong with it beyond the types of its fields; no I/O.
+    fn check(&self) -> Vec<Mistake>;
+}
+
+impl Document for PipelineSpec {
+    const NAME: &'static str = "a pipeline";
+    const MINIMUM: &'static str = "a pipeline has at least `name`, `sources` and `output`; see pipelines/demo.yaml";
+
+    fn schema() -> Json {
+        schema::pipeline()
+    }
+
+    fn check(&self) -> Vec<Mistake> {
+        check(self)
+    }
+}
 
 /// A pipeline with the text that it comes from.
+pub type LoadedSpec = Loaded<PipelineSpec>;
+
+/// A document with the text that it comes from.
 #[derive(Debug, Clone)]
-pub struct LoadedSpec {
-    /// The pipeline.
-    pub spec: PipelineSpec,
+pub struct Loaded<T> {
+    /// The document.
+    pub spec: T,
     /// The file.
     pub path: PathBuf,
     tree: Node,
 }
 
-impl LoadedSpec {
+impl<T> Loaded<T> {
     /// Where `path` is written: the file's name (or `command line`), line and column, from 1, and the text there.
     ///
     /// A path is written as `run.threads`, `sources[0].path`, `stages[2].models.base` or `stages.decode.fps`: a stage's
@@ -37,8 +69,12 @@ impl LoadedSpec {
     }
 }
 
-/// Reads the pipeline in the file at `path`, with `sets` (`KEY=VALUE`) put over it.
-pub fn load(path: &Path, sets: &[String], environment: &Environment<'_>) -> Result<LoadedSpec, Diagnostics> {
+/// Reads the document in the file at `path`, with `sets` (`KEY=VALUE`) put over it.
+pub fn load<T: Document>(
+    path: &Path,
+    sets: &[String],
+    environment: &Environment<'_>,
+) -> Result<Loaded<T>, Diagnostics> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| Diagnostic::new(format!("cannot read {name}: {error}")))?;
     let text = match String::from_utf8(bytes) {
@@ -48,25 +84,26 @@ pub fn load(path: &Path, sets: &[String], environment: &Environment<'_>) -> Resu
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let source = diagnostics::source(&name, text);
             let place = Place::new(&source, valid..valid + char::REPLACEMENT_CHARACTER.len_utf8());
-            return Err(Diagnostic::at(place, "this is no UTF-8 text").help("is it a pipeline at all?").into());
+            return Err(Diagnostic::at(place, "this is no UTF-8 text")
+                .help(format!("is it {} at all?", T::NAME))
+                .into());
         }
     };
     parse(path, text, sets, environment)
 }
 
-/// Reads the pipeline in `text`, which is called `path`, with `sets` (`KEY=VALUE`) put over it.
-pub fn parse(
+/// Reads the document in `text`, which is called `path`, with `sets` (`KEY=VALUE`) put over it.
+pub fn parse<T: Document>(
     path: &Path,
     text: String,
     sets: &[String],
     environment: &Environment<'_>,
-) -> Result<LoadedSpec, Diagnostics> {
+) -> Result<Loaded<T>, Diagnostics> {
     let source = diagnostics::source(path.display().to_string(), text);
     let end = source.inner().len();
     let root = yaml::parse(&source, 0..end).map_err(Diagnostics::new)?;
     let Some(mut tree) = root else {
-        let help = "a pipeline has at least `name`, `sources` and `output`; see pipelines/demo.yaml";
-        return Err(Diagnostic::at(Place::new(&source, 0..0), "the file is empty").help(help).into());
+        return Err(Diagnostic::at(Place::new(&source, 0..0), "the file is empty").help(T::MINIMUM).into());
     };
     let mut mistakes = Vec::new();
     environment::substitute(&mut tree, environment, &mut mistakes);
@@ -77,10 +114,10 @@ pub fn parse(
         }
     }
     shape::spell_out_stages(&mut tree);
-    let shape = shape::check(&mut tree, &schema::pipeline());
+    let shape = shape::check(&mut tree, T::NAME, &T::schema());
     let sound = mistakes.is_empty() && shape.all.is_empty();
     mistakes.extend(shape.all);
-    let spec = serde_path_to_error::deserialize::<_, PipelineSpec>(tree.to_json());
+    let spec = serde_path_to_error::deserialize::<_, T>(tree.to_json());
     match spec {
         Ok(spec) => {
             // What follows from a field that is wrong, or that had an unknown name, would only confuse.
@@ -88,14 +125,14 @@ pub fn parse(
                 path.strip_prefix(wrong).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
             };
             let follows = |path: &str| shape.paths.iter().any(|wrong| !wrong.is_empty() && below(path, wrong));
-            let structural = check(&spec).into_iter().filter(|mistake| !follows(&mistake.path));
+            let structural = spec.check().into_iter().filter(|mistake| !follows(&mistake.path));
             mistakes.extend(
                 structural.map(|mistake| {
                     Diagnostic::at(path::locate(&tree, &mistake.path), mistake.message).help(mistake.help)
                 }),
             );
             if mistakes.is_empty() {
-                return Ok(LoadedSpec { spec, path: path.to_owned(), tree });
+                return Ok(Loaded { spec, path: path.to_owned(), tree });
             }
         }
         Err(error) if sound => {

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::PipelineSpec;
 use crate::dataset::Dataset;
+use crate::render::scene::Scene;
+use crate::render::spec::ScenesSpec;
+use crate::render::truth::Truth;
 use crate::schema::{DESCRIPTIONS, clip_schema};
 
 /// JSON Schema of a pipeline file. Draft 7, which every editor knows.
@@ -20,6 +23,21 @@ pub fn pipeline() -> Value {
 /// JSON Schema of `dataset.json`.
 pub fn dataset() -> Value {
     generate::<Dataset>(SchemaSettings::draft07().for_serialize(), "simdrop dataset")
+}
+
+/// JSON Schema of a file of scenes.
+pub fn scenes() -> Value {
+    generate::<ScenesSpec>(SchemaSettings::draft07(), "simdrop scenes")
+}
+
+/// JSON Schema of the configuration of one scene, `<id>.scene.json`.
+pub fn scene() -> Value {
+    generate::<Scene>(SchemaSettings::draft07().for_serialize(), "simdrop scene")
+}
+
+/// JSON Schema of a clip's ground truth, `<id>.truth.json`.
+pub fn truth() -> Value {
+    generate::<Truth>(SchemaSettings::draft07().for_serialize(), "simdrop ground truth")
 }
 
 /// The columns of the clips table, in order: name, Arrow type, whether it may be null, and what it holds.
@@ -47,9 +65,16 @@ pub fn clips() -> Value {
 
 /// Every generated file: its name and its content.
 pub fn files() -> Vec<(&'static str, String)> {
-    [("pipeline.schema.json", pipeline()), ("clips.schema.json", clips()), ("dataset.schema.json", dataset())]
-        .map(|(name, schema)| (name, format!("{schema:#}\n")))
-        .into()
+    [
+        ("pipeline.schema.json", pipeline()),
+        ("clips.schema.json", clips()),
+        ("dataset.schema.json", dataset()),
+        ("scenes.schema.json", scenes()),
+        ("scene.schema.json", scene()),
+        ("truth.schema.json", truth()),
+    ]
+    .map(|(name, schema)| (name, format!("{schema:#}\n")))
+    .into()
 }
 
 fn type_name(data_type: &DataType) -> String {

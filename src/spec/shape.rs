@@ -37,17 +37,18 @@ struct At<'a> {
     doc: &'a str,
 }
 
-/// Checks `root` against `schema`. On the way the tree is put right where it says the same in other words: a bare
+/// Checks `root`, called `document` (`a pipeline`), against `schema`. On the way the tree is put right where it says the same in other words: a bare
 /// stage becomes a map, an empty optional field goes away. Unknown fields go away as well, once they are reported.
-pub(crate) fn check(root: &mut Node, schema: &Json) -> Mistakes {
+pub(crate) fn check(root: &mut Node, document: &str, schema: &Json) -> Mistakes {
     let mut mistakes = Mistakes::default();
     let place = root.place.first_line();
-    let at = At { path: "", name: "the pipeline", place: &place, doc: "" };
+    let name = format!("the {}", document.split_once(' ').map_or(document, |(_, name)| name));
+    let at = At { path: "", name: &name, place: &place, doc: "" };
     Walk { schema, mistakes: &mut mistakes }.value(root, schema, at);
     mistakes
 }
 
-/// `- decode` becomes `- decode: {}`.
+/// `- decode` becomes `- decode: {}`, and `- caption: compositional` the stage with that origin.
 pub(crate) fn spell_out_stages(root: &mut Node) {
     let Value::Map(entries) = &mut root.value else { return };
     let Some(stages) = entries.iter_mut().find(|entry| entry.key == "stages") else { return };
@@ -58,8 +59,37 @@ pub(crate) fn spell_out_stages(root: &mut Node) {
             let entry = Entry { key: kind.clone(), place: place.clone(), value: Node::new(Value::Null, place) };
             stage.value = Value::Map(vec![entry]);
         }
+        let Value::Map(entries) = &mut stage.value else { continue };
+        if let Some(caption) = entries.iter_mut().find(|entry| entry.key == "caption") {
+            spell_out_caption(&mut caption.value);
+        }
     }
 }
+
+fn spell_out_caption(caption: &mut Node) {
+    let keyed = |key: &str, place: &Place, value: Value| {
+        let value = Node::new(value, place.clone());
+        Value::Map(vec![Entry { key: key.to_owned(), place: place.clone(), value }])
+    };
+    let place = caption.place.clone();
+    if matches!(&caption.value, Value::Text(text) if text == COMPOSITIONAL) {
+        let origin = Node::new(keyed(COMPOSITIONAL, &place, Value::Null), place.clone());
+        caption.value = keyed("from", &place, Value::List(vec![origin]));
+        return;
+    }
+    let Value::Map(entries) = &mut caption.value else { return };
+    let Some(from) = entries.iter_mut().find(|entry| entry.key == "from") else { return };
+    let Value::List(origins) = &mut from.value.value else { return };
+    for origin in
+        origins.iter_mut().filter(|origin| matches!(&origin.value, Value::Text(text) if text == COMPOSITIONAL))
+    {
+        let place = origin.place.clone();
+        origin.value = keyed(COMPOSITIONAL, &place, Value::Null);
+    }
+}
+
+/// The origin of captions that needs no settings.
+const COMPOSITIONAL: &str = "compositional";
 
 /// The schema that a reference leads to.
 pub(crate) fn resolve<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {

@@ -38,7 +38,7 @@ pub struct PipelineSpec {
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
     /// A file, a folder (searched recursively for video files) or a glob (`clips/**/*.mp4`; every match is taken).
-    /// Relative paths are taken from the working directory. Exactly one of `path` and `list` is given.
+    /// Relative paths are taken from the working directory. Exactly one of `path`, `list` and `render` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// A Parquet, CSV or JSONL file with a column `uri`, one clip a row. Columns that carry the name of a clip column
@@ -46,6 +46,9 @@ pub struct SourceSpec {
     /// taken from the folder of the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<String>,
+    /// A file of scenes for `simdrop render`; what is not rendered yet is rendered first, its list of clips is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub render: Option<String>,
     /// Whether the clips are filmed or rendered.
     pub kind: SourceKind,
     /// Name of the collection, stored in column `dataset`. Default: the name of the folder or of the list.

@@ -5,6 +5,7 @@
 //! before counts only where `column: caption` is among the origins. A fault of one clip's sidecar or template fails
 //! that clip.
 
+mod compositional;
 pub mod config;
 mod sidecar;
 mod template;
@@ -18,7 +19,7 @@ use arrow::datatypes::{DataType, Field, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
 
-use self::config::{CaptionConfig, CaptionOrigin, MissingCaption, SidecarCaption};
+use self::config::{CaptionConfig, CaptionOrigin, CompositionalCaption, MissingCaption, SidecarCaption};
 use self::template::CaptionTemplate;
 use crate::error::{Error, Result};
 use crate::schema;
@@ -53,6 +54,7 @@ impl CaptionStage {
                 sidecar::check(self.name(), sidecar)?;
                 Ok(Origin::Sidecar(sidecar.clone()))
             }
+            CaptionOrigin::Compositional(settings) => Ok(Origin::Compositional(settings.clone())),
             CaptionOrigin::Column(column) => {
                 require_text(self.name(), input, column)?;
                 Ok(Origin::Column(column.clone()))
@@ -91,6 +93,7 @@ impl Stage for CaptionStage {
 #[derive(Debug)]
 enum Origin {
     Sidecar(SidecarCaption),
+    Compositional(CompositionalCaption),
     Column(String),
     Template(Arc<CaptionTemplate>),
 }
@@ -100,6 +103,7 @@ impl Origin {
     fn source(&self) -> String {
         match self {
             Self::Sidecar(_) => "sidecar".to_owned(),
+            Self::Compositional(_) => "compositional".to_owned(),
             Self::Column(column) => format!("column:{column}"),
             Self::Template(_) => "template".to_owned(),
         }
@@ -165,6 +169,20 @@ impl CaptionOperator {
                 let storage = &self.context.storage;
                 let answers = futures::stream::iter(reads)
                     .map(|(row, uri)| async move { (row, sidecar::read(storage, &uri, sidecar).await) })
+                    .buffered(READS)
+                    .collect::<Vec<_>>()
+                    .await;
+                answers.into_iter().map(|(row, answer)| Ok((row, answer?))).collect()
+            }
+            Origin::Compositional(settings) => {
+                let (uris, scenes) = (clips.text(schema::URI)?, clips.text(schema::SCENE)?);
+                let scene = |row: usize| scenes.is_valid(row).then(|| scenes.value(row).to_owned());
+                let reads: Vec<_> = rows.into_iter().map(|row| (row, uris.value(row).to_owned(), scene(row))).collect();
+                let storage = &self.context.storage;
+                let answers = futures::stream::iter(reads)
+                    .map(|(row, uri, scene)| async move {
+                        (row, compositional::read(storage, &uri, scene.as_deref(), settings).await)
+                    })
                     .buffered(READS)
                     .collect::<Vec<_>>()
                     .await;

@@ -41,6 +41,21 @@ impl Frame {
         }
     }
 
+    /// Fills a picture of RGB, 8 bits, from its pixels row by row.
+    pub(super) fn fill_rgb(&mut self, pixels: &[u8]) -> Result<(), VideoError> {
+        let raw = self.raw();
+        let (row, rows, stride) = (raw.width as usize * 3, raw.height as usize, raw.linesize[0] as usize);
+        if pixels.len() != row * rows {
+            let message = format!("{} bytes were given for {}x{} pixels", pixels.len(), raw.width, raw.height);
+            return Err(VideoError::Ffmpeg { action: "fill a frame", message });
+        }
+        for (number, line) in pixels.chunks_exact(row).enumerate() {
+            // The buffer has `rows` lines of `stride` bytes, and a line of pixels is no longer than one of those.
+            unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), raw.data[0].add(number * stride), row) };
+        }
+        Ok(())
+    }
+
     /// Takes colours, times and the like over from another frame.
     pub(super) fn copy_properties(&mut self, other: &Self) {
         unsafe {

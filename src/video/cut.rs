@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::mux::{Encoder, Muxer};
+use super::mux::{Encoder, Muxer, Settings};
 use super::packet::Packet;
 use super::plan::{PacketInfo, Plan, feeds};
 use super::reader::{Reader, Span};
@@ -101,12 +101,14 @@ fn encode(reader: &mut Reader, plan: &Plan, max_bytes: usize) -> Result<Vec<u8>,
     let times: Vec<i64> = plan.frames.iter().map(|frame| ticks(frame.time_s)).collect();
     let last = plan.packets.last().map(|packet| i64::from(packet.duration));
     let durations = durations(times.iter().copied(), last);
+    // A loss that cannot be seen.
+    let settings = Settings { crf: 16, preset: c"veryfast", format: None, max_bytes };
     let mut encoder = None;
     reader.frames(plan, &mut |slots, frame| {
         let pts = times[slots.start];
         // A first try that went wrong begins again.
         if slots.start == 0 || encoder.is_none() {
-            encoder = Some(Encoder::open(frame, &facts, max_bytes)?);
+            encoder = Some(Encoder::open(frame, &(&facts).into(), &settings)?);
         }
         let duration = durations.get(&pts).copied().unwrap_or(0);
         encoder.as_mut().map_or(Ok(()), |encoder| encoder.write(frame, pts, duration))

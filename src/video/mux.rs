@@ -4,7 +4,7 @@
 
 #![expect(unsafe_code, reason = "libavformat and libavcodec are C libraries")]
 
-use std::ffi::c_int;
+use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 
 use ffmpeg_next::error::{EAGAIN, EINVAL};
@@ -16,6 +16,36 @@ use super::bitstream::without_messages;
 use super::codec::{Frame, pixel_format};
 use super::demux::{Demuxer, StreamFacts};
 use super::packet::{Packet, out_of_memory};
+
+/// How a stream is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Presentation {
+    /// Seconds of a tick: numerator and denominator.
+    pub(super) time_base: (i64, i64),
+    /// Width of a pixel over its height; 0 over 1 where it is not known.
+    pub(super) aspect: (i32, i32),
+    /// Display matrix.
+    pub(super) matrix: Option<[i32; 9]>,
+}
+
+impl From<&StreamFacts> for Presentation {
+    fn from(facts: &StreamFacts) -> Self {
+        Self { time_base: facts.time_base, aspect: facts.aspect, matrix: facts.matrix }
+    }
+}
+
+/// How frames are encoded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    /// Quality of H.264: 0 loses nothing, 51 is the worst.
+    pub(super) crf: u8,
+    /// x264's trade of time for size.
+    pub(super) preset: &'static CStr,
+    /// Pixel format; the nearest to that of the frames where none is given.
+    pub(super) format: Option<c_int>,
+    /// Most bytes of the file.
+    pub(super) max_bytes: usize,
+}
 
 /// Writes one video stream into an mp4 in memory.
 #[derive(Debug)]
@@ -51,7 +81,7 @@ impl Muxer {
     unsafe fn new(
         parameters: impl FnOnce(&mut ffi::AVCodecParameters) -> c_int,
         time_base: AVRational,
-        facts: &StreamFacts,
+        shown: &Presentation,
         max_bytes: usize,
     ) -> Result<Option<Self>, VideoError> {
         unsafe {
@@ -68,9 +98,9 @@ impl Muxer {
             // The tag of another container means nothing here.
             (*stream.codecpar).codec_tag = 0;
             stream.time_base = time_base;
-            stream.sample_aspect_ratio = AVRational { num: facts.aspect.0, den: facts.aspect.1 };
+            stream.sample_aspect_ratio = AVRational { num: shown.aspect.0, den: shown.aspect.1 };
             (*stream.codecpar).sample_aspect_ratio = stream.sample_aspect_ratio;
-            if let Some(matrix) = facts.matrix {
+            if let Some(matrix) = shown.matrix {
                 let kind = ffi::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX;
                 let data = ffi::av_stream_new_side_data(stream, kind, size_of_val(&matrix));
                 if data.is_null() {
@@ -94,7 +124,7 @@ impl Muxer {
     pub(super) fn copy(demuxer: &Demuxer, facts: &StreamFacts, max_bytes: usize) -> Result<Option<Self>, VideoError> {
         let source = demuxer.parameters()?;
         let time_base = demuxer.time_base()?;
-        unsafe { Self::new(|to| ffi::avcodec_parameters_copy(to, source), time_base, facts, max_bytes) }
+        unsafe { Self::new(|to| ffi::avcodec_parameters_copy(to, source), time_base, &facts.into(), max_bytes) }
     }
 
     /// Writes a packet whose times are ticks from 0 on.
@@ -139,7 +169,7 @@ impl Muxer {
     }
 }
 
-/// Encodes frames into an mp4: H.264 at a quality where the loss cannot be seen, or MPEG-4 where FFmpeg has no x264.
+/// Encodes frames into an mp4: H.264, or MPEG-4 at its best quality where FFmpeg has no x264.
 #[derive(Debug)]
 pub(super) struct Encoder {
     context: *mut ffi::AVCodecContext,
@@ -176,8 +206,8 @@ impl Drop for Opening {
 }
 
 impl Encoder {
-    /// For frames like `frame`, at most `max_bytes` of them; times will be ticks from 0 on.
-    pub(super) fn open(frame: &Frame, facts: &StreamFacts, max_bytes: usize) -> Result<Self, VideoError> {
+    /// For frames like `frame`; times will be ticks from 0 on.
+    pub(super) fn open(frame: &Frame, shown: &Presentation, settings: &Settings) -> Result<Self, VideoError> {
         unsafe {
             let mut codec = ffi::avcodec_find_encoder_by_name(c"libx264".as_ptr());
             let x264 = !codec.is_null();
@@ -190,18 +220,19 @@ impl Encoder {
             let mut opening = Opening(ffi::avcodec_alloc_context3(codec));
             let context = opening.0.as_mut().ok_or_else(out_of_memory)?;
             let raw = frame.raw();
-            let format = encoded_format(raw, x264);
+            let format = settings.format.unwrap_or_else(|| encoded_format(raw, x264));
             (context.width, context.height) = (raw.width, raw.height);
             // The formats come from FFmpeg's own lists, so the number is one of the enumeration's.
             (&raw mut context.pix_fmt).cast::<c_int>().write(format);
-            context.time_base = AVRational { num: facts.time_base.0 as c_int, den: facts.time_base.1 as c_int };
-            context.sample_aspect_ratio = AVRational { num: facts.aspect.0, den: facts.aspect.1 };
+            context.time_base = AVRational { num: shown.time_base.0 as c_int, den: shown.time_base.1 as c_int };
+            context.sample_aspect_ratio = AVRational { num: shown.aspect.0, den: shown.aspect.1 };
             context.thread_count = 1;
             context.flags |= (ffi::AV_CODEC_FLAG_GLOBAL_HEADER | ffi::AV_CODEC_FLAG_BITEXACT) as c_int;
             copy_colours(context, raw, is_rgb(raw.format));
             let result = if x264 {
-                ffi::av_opt_set(context.priv_data, c"preset".as_ptr(), c"veryfast".as_ptr(), 0);
-                ffi::av_opt_set(context.priv_data, c"crf".as_ptr(), c"16".as_ptr(), 0);
+                let crf = CString::new(settings.crf.to_string()).unwrap_or_default();
+                ffi::av_opt_set(context.priv_data, c"preset".as_ptr(), settings.preset.as_ptr(), 0);
+                ffi::av_opt_set(context.priv_data, c"crf".as_ptr(), crf.as_ptr(), 0);
                 // Its tree of macroblocks reads memory that nothing has written, and so gives other bytes now and then.
                 ffi::av_opt_set(context.priv_data, c"mbtree".as_ptr(), c"0".as_ptr(), 0);
                 ffi::avcodec_open2(context, codec, ptr::null_mut())
@@ -214,7 +245,7 @@ impl Encoder {
                 return Err(VideoError::ffmpeg("open the encoder", result));
             }
             let describe = |to: &mut ffi::AVCodecParameters| ffi::avcodec_parameters_from_context(to, context);
-            let muxer = Muxer::new(describe, context.time_base, facts, max_bytes)?
+            let muxer = Muxer::new(describe, context.time_base, shown, settings.max_bytes)?
                 .ok_or_else(|| VideoError::ffmpeg("write the header of an mp4", ffi::AVERROR(EINVAL)))?;
             let (packet, staged) = (Packet::new()?, Frame::new()?);
             let context = std::mem::replace(&mut opening.0, ptr::null_mut());

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::render::caption::CaptionPart;
+
 /// Gives every clip a caption; the first origin that has a text wins, and `caption_source` says which it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,9 @@ pub struct CaptionConfig {
 pub enum CaptionOrigin {
     /// A text file beside the clip: `run.mp4` has `run.txt`. `.json` is read as JSON and its field `caption` taken.
     Sidecar(SidecarCaption),
+    /// The elements of a clip that `simdrop render` made, from column `scene` or from `<clip>.scene.json`. The short form
+    /// of a stage with this origin alone is `caption: compositional`.
+    Compositional(CompositionalCaption),
     /// A column with text.
     Column(String),
     /// A template (minijinja) over the columns of the clip: `a {{ dataset }} clip of {{ duration_s | round(1) }} s`.
@@ -31,6 +36,16 @@ pub enum CaptionOrigin {
     /// print instead. `{{ (scene | fromjson).camera }}` reads JSON text. A clip that the template cannot be applied to
     /// fails.
     Template(String),
+}
+
+/// The phrases of a rendered scene's elements, put together: `rendered, a red metal cube spinning in a forest, the
+/// camera dollies in`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CompositionalCaption {
+    /// Parts that are left out, as the captions of a reference model leave out the aspect that is wanted of the other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leave_out: Vec<CaptionPart>,
 }
 
 /// A text file beside the clip.

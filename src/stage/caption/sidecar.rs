@@ -26,19 +26,31 @@ pub(super) async fn read(
     uri: &str,
     sidecar: &SidecarCaption,
 ) -> Result<Result<Option<String>, String>> {
-    let beside = beside(uri, &sidecar.extension);
-    let location = match storage.locate(&beside) {
+    let bytes = match bytes(storage, uri, &sidecar.extension).await? {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Ok(None)),
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let file = beside(uri, &sidecar.extension);
+    Ok(text(&bytes, sidecar).map_err(|problem| format!("caption file {file}: {problem}")))
+}
+
+/// The bytes of the file beside the clip at `uri`, in the same three ways.
+pub(super) async fn bytes(
+    storage: &Storage,
+    uri: &str,
+    extension: &str,
+) -> Result<Result<Option<bytes::Bytes>, String>> {
+    let location = match storage.locate(&beside(uri, extension)) {
         Ok(location) => location,
         Err(error) => return Ok(Err(format!("caption file: {error}"))),
     };
-    let bytes = match location.read_if_there().await {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(Ok(None)),
+    match location.read_if_there().await {
+        Ok(bytes) => Ok(Ok(bytes)),
         // A disk that refuses one file will refuse it again; a remote store may come back.
-        Err(error) if error.is_transient() && location.local().is_none() => return Err(error),
-        Err(error) => return Ok(Err(format!("caption file: {error}"))),
-    };
-    Ok(text(&bytes, sidecar).map_err(|problem| format!("caption file {beside}: {problem}")))
+        Err(error) if error.is_transient() && location.local().is_none() => Err(error),
+        Err(error) => Ok(Err(format!("caption file: {error}"))),
+    }
 }
 
 fn text(bytes: &[u8], sidecar: &SidecarCaption) -> Result<Option<String>, String> {

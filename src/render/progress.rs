@@ -1,0 +1,161 @@
+//! How far a render has come, and how that is shown.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+use crate::progress::display::{LogWriter, ProgressMode, bars};
+
+/// Counts of a render.
+#[derive(Debug)]
+pub struct RenderProgress {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    clips: u64,
+    rendered: u64,
+    failed: u64,
+    frames: u64,
+    frames_per_clip: u64,
+    /// Frames of the scenes under way.
+    open: HashMap<String, u64>,
+}
+
+/// What is shown at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct RenderSnapshot {
+    /// Seconds since the start.
+    pub elapsed_s: f64,
+    /// Clips that are done, failed ones included.
+    pub clips: u64,
+    /// Clips to render.
+    pub of: u64,
+    /// Frames a second of all workers.
+    pub frames_per_s: f64,
+    /// Seconds that the rest will take at this rate.
+    pub eta_s: Option<f64>,
+    /// Clips that have failed.
+    pub failed: u64,
+}
+
+impl Default for RenderProgress {
+    fn default() -> Self {
+        Self { started: Instant::now(), state: Mutex::default() }
+    }
+}
+
+impl RenderProgress {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many clips of so many frames are to come.
+    pub(super) fn expect(&self, clips: u64, frames_per_clip: u64) {
+        let mut state = self.state();
+        (state.clips, state.frames_per_clip) = (clips, frames_per_clip);
+    }
+
+    /// A frame of a scene is there.
+    pub(super) fn frame(&self, scene: &str) {
+        let mut state = self.state();
+        state.frames += 1;
+        *state.open.entry(scene.to_owned()).or_default() += 1;
+    }
+
+    /// A scene begins again.
+    pub(super) fn again(&self, scene: &str) {
+        let mut state = self.state();
+        let lost = state.open.remove(scene).unwrap_or_default();
+        state.frames -= lost;
+    }
+
+    /// A scene is done.
+    pub(super) fn settle(&self, scene: &str, failed: bool) {
+        let mut state = self.state();
+        state.open.remove(scene);
+        if failed { state.failed += 1 } else { state.rendered += 1 }
+    }
+
+    /// The present state.
+    pub fn snapshot(&self) -> RenderSnapshot {
+        let state = self.state();
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let clips = state.rendered + state.failed;
+        let open: u64 = state.open.values().sum();
+        let rate = state.frames as f64 / elapsed.max(1e-9);
+        let left = ((state.clips - clips) * state.frames_per_clip).saturating_sub(open);
+        RenderSnapshot {
+            elapsed_s: round(elapsed),
+            clips,
+            of: state.clips,
+            frames_per_s: round(rate),
+            eta_s: (state.frames > 0).then(|| round(left as f64 / rate)),
+            failed: state.failed,
+        }
+    }
+}
+
+impl RenderSnapshot {
+    fn line(&self) -> String {
+        let eta = self
+            .eta_s
+            .map_or_else(String::new, |eta| format!(", {} left", HumanDuration(Duration::from_secs_f64(eta.min(1e9)))));
+        format!("{}/{} clips, {:.2} frames/s{eta}; failed {}", self.clips, self.of, self.frames_per_s, self.failed)
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// Takes the bar off the terminal, however the render ended.
+struct Bar(ProgressBar);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Shows progress until it is dropped.
+pub async fn show(progress: Arc<RenderProgress>, mode: ProgressMode) {
+    let every = match mode {
+        ProgressMode::None => return std::future::pending().await,
+        ProgressMode::Auto if std::io::stderr().is_terminal() => return show_bar(&progress).await,
+        ProgressMode::Auto | ProgressMode::Plain => Duration::from_secs(5),
+        ProgressMode::Json => Duration::from_secs(1),
+    };
+    loop {
+        tokio::time::sleep(every).await;
+        let snapshot = progress.snapshot();
+        let line = match mode {
+            ProgressMode::Json => serde_json::to_string(&snapshot).unwrap_or_default(),
+            _ => snapshot.line(),
+        };
+        // A closed standard error is no reason to end a render.
+        let _ = writeln!(LogWriter::default(), "{line}");
+    }
+}
+
+async fn show_bar(progress: &RenderProgress) {
+    let bar = Bar(bars().add(ProgressBar::new(0)));
+    if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {bar:30.cyan/blue} {pos}/{len} clips, {msg}")
+    {
+        bar.0.set_style(style);
+    }
+    loop {
+        let snapshot = progress.snapshot();
+        bar.0.set_length(snapshot.of);
+        bar.0.set_position(snapshot.clips);
+        let eta = snapshot.eta_s.map_or_else(|| "-".to_owned(), |eta| format!("{eta:.0} s"));
+        bar.0.set_message(format!("{:.2} frames/s, ETA {eta}, failed {}", snapshot.frames_per_s, snapshot.failed));
+        bar.0.tick();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
