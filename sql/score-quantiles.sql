@@ -8,8 +8,7 @@ select
   round(percentile_cont(0.5) within group (order by simdrop_score), 4) as median,
   round(percentile_cont(0.75) within group (order by simdrop_score), 4) as p75,
   round(percentile_cont(0.9) within group (order by simdrop_score), 4) as p90,
-  round(max(simdrop_score), 4) as highest,
-  round(avg(domain_score), 4) as mean_domain_score
+  round(max(simdrop_score), 4) as highest
 from clips
 where simdrop_score is not null and not isnan(simdrop_score)
 group by source

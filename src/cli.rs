@@ -66,6 +66,9 @@ struct RunArgs {
     /// Replace the dataset of another pipeline at the output.
     #[arg(long)]
     overwrite: bool,
+    /// Do work units with failed clips again, after whatever made them fail was mended.
+    #[arg(long)]
+    retry_failed: bool,
 }
 
 #[derive(Debug, Args)]

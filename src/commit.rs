@@ -31,6 +31,25 @@ pub async fn write_receipt(root: &Location, fingerprint: &str, unit: &str, recei
     receipts_folder(root, fingerprint).join(&format!("{unit}.json")).write(json).await
 }
 
+/// Whether all files that a dataset lists are there, with their sizes.
+pub async fn is_whole(root: &Location, dataset: &Dataset) -> Result<bool> {
+    let (shards, clips) = (sizes(&root.join(SHARDS)).await?, sizes(&root.join(CLIPS)).await?);
+    let there = |path: &str, bytes: u64| {
+        let of = |folder: &str, files: &HashMap<String, u64>| {
+            path.strip_prefix(folder)?.strip_prefix('/').and_then(|name| files.get(name).copied())
+        };
+        of(SHARDS, &shards).or_else(|| of(CLIPS, &clips)) == Some(bytes)
+    };
+    let kept = dataset.shards.iter().chain(&dataset.dropped_shards).all(|shard| there(&shard.path, shard.bytes));
+    Ok(kept && dataset.clips.iter().all(|file| there(&file.path, file.bytes)))
+}
+
+/// Names of the units that have a receipt.
+pub async fn receipt_names(root: &Location, fingerprint: &str) -> Result<HashSet<String>> {
+    let names = sizes(&receipts_folder(root, fingerprint)).await?;
+    Ok(names.into_keys().filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect())
+}
+
 /// The receipts of the units that are done; one whose files are gone or of another size does not count.
 pub async fn read_receipts(
     root: &Location,

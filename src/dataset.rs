@@ -167,6 +167,9 @@ pub struct StageRun {
     pub bytes: u64,
     /// Processor seconds, over all threads.
     pub busy_s: f64,
+    /// Most bytes of frames that it held at once.
+    #[serde(default)]
+    pub memory: u64,
 }
 
 /// What a work unit left behind; it is done when this exists.

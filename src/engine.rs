@@ -19,6 +19,8 @@ pub struct RunRequest {
     pub spec: PipelineSpec,
     /// Whether another pipeline's dataset at the output may be replaced.
     pub overwrite: bool,
+    /// Whether work units with failed clips are done again.
+    pub retry_failed: bool,
     /// What the operators share; `prepare::context` makes it.
     pub context: Arc<StageContext>,
     /// Where the run counts.

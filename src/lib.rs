@@ -3,7 +3,7 @@
 //! In the order of the flow: [`spec`] reads the pipeline, [`manifest`] lists the clips and cuts them into work units,
 //! [`plan`] makes a DataFusion plan of the stages, [`engine`] runs it, [`stage`] holds what happens to the clips,
 //! [`commit`] turns the receipts of the units into a dataset, and [`sql`] asks questions of it. [`video`] and [`model`]
-//! are the boundaries to FFmpeg and ONNX Runtime.
+//! are the boundaries to FFmpeg and ONNX Runtime. [`render`] makes synthetic clips before any of this.
 
 pub mod bench;
 pub mod cli;

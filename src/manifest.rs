@@ -17,7 +17,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use crate::error::{Error, Result};
 use crate::render::spec::ScenesSpec;
 use crate::spec::{self, PipelineSpec, SourceSpec};
-use crate::stage::{ClipBatch, Fate};
+use crate::stage::caption::config::CaptionOrigin;
+use crate::stage::{ClipBatch, Fate, StageSpec, caption};
 use crate::storage::Storage;
 use crate::{render, schema};
 
@@ -58,7 +59,7 @@ impl Manifest {
             .map(|batch| Ok(ClipBatch::new(batch.clone()).with_columns(&schema, Vec::new())?.into_batch()))
             .collect::<Result<Vec<_>>>()?;
         let rows = identify(sort(&concat_batches(&schema, &padded)?)?)?;
-        let units = cut(&rows, fingerprint, spec.run.clips_per_unit)?;
+        let units = cut(&rows, fingerprint, spec.run.clips_per_unit, &companions(spec))?;
         Ok(Self { schema, units })
     }
 
@@ -140,7 +141,14 @@ fn identify(rows: RecordBatch) -> Result<RecordBatch> {
         let bits = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
         let times = seen.entry((uris.value(row).to_owned(), bits(start), bits(end))).or_default();
         ids.push(clip_id(uris.value(row), sizes.iter().nth(row).flatten(), (start, end), *times));
-        fates.push((*times > 0).then(|| Fate::dropped("the same clip is listed twice", None)));
+        let (from, to) = (start.unwrap_or(0.0), end.unwrap_or(f64::INFINITY));
+        // Of numbers that are none, too.
+        let is_span = from >= 0.0 && from < to;
+        fates.push(match (*times > 0, is_span) {
+            (true, _) => Some(Fate::dropped("the same clip is listed twice", None)),
+            (_, false) => Some(Fate::failed(format!("from {from} s to {to} s is no span of a video"))),
+            _ => None,
+        });
         *times += 1;
     }
     let named = clips
@@ -163,7 +171,7 @@ pub fn clip_id(uri: &str, size: Option<i64>, span: (Option<f64>, Option<f64>), t
 /// Cuts rows into units of `largest` on average: where the hash of a clip id says so once half of that is reached, at
 /// twice of it at the latest. A new clip therefore moves the borders of its own unit only, or of few after it. The
 /// first units are smaller, so that the first shards are there soon.
-fn cut(rows: &RecordBatch, fingerprint: &str, largest: usize) -> Result<Vec<Unit>> {
+fn cut(rows: &RecordBatch, fingerprint: &str, largest: usize, companions: &[String]) -> Result<Vec<Unit>> {
     let clips = ClipBatch::new(rows.clone());
     let ids = clips.text(schema::CLIP_ID)?;
     let mut units = Vec::new();
@@ -175,14 +183,28 @@ fn cut(rows: &RecordBatch, fingerprint: &str, largest: usize) -> Result<Vec<Unit
         let digits = u64::from_str_radix(&ids.value(row)[..16], 16).map_err(Error::internal)?;
         let border = length >= least && digits.is_multiple_of((target - least + 1) as u64);
         if border || length == most || row + 1 == rows.num_rows() {
-            units.push(unit(rows.slice(from, length), fingerprint)?);
+            units.push(unit(rows.slice(from, length), fingerprint, companions)?);
             from = row + 1;
         }
     }
     Ok(units)
 }
 
-fn unit(rows: RecordBatch, fingerprint: &str) -> Result<Unit> {
+/// Extensions of the files beside the clips that stages read.
+fn companions(spec: &PipelineSpec) -> Vec<String> {
+    let captions = spec.stages.iter().filter_map(|stage| match stage {
+        StageSpec::Caption(config) => Some(&config.from),
+        _ => None,
+    });
+    let extension = |origin: &CaptionOrigin| match origin {
+        CaptionOrigin::Sidecar(sidecar) => Some(sidecar.extension.clone()),
+        CaptionOrigin::Compositional(_) => Some(caption::SCENE.to_owned()),
+        CaptionOrigin::Column(_) | CaptionOrigin::Template(_) => None,
+    };
+    captions.flatten().filter_map(extension).collect()
+}
+
+fn unit(rows: RecordBatch, fingerprint: &str, companions: &[String]) -> Result<Unit> {
     let clips = ClipBatch::new(rows);
     let mut hash = blake3::Hasher::new();
     hash.update(fingerprint.as_bytes());
@@ -190,10 +212,34 @@ fn unit(rows: RecordBatch, fingerprint: &str) -> Result<Unit> {
     writer.write(clips.batch())?;
     writer.finish()?;
     hash.update(&writer.into_inner());
-    let id = hash.finalize().to_hex()[..16].to_owned();
+    for uri in clips.text(schema::URI)?.iter().flatten() {
+        for extension in companions {
+            // A file that comes, goes or changes makes another unit.
+            let version = walk::stat(std::path::Path::new(&caption::beside(uri, extension))).etag;
+            hash.update(version.unwrap_or_default().as_bytes());
+        }
+    }
+    named(hash.finalize().to_hex()[..16].to_owned(), clips)
+}
+
+fn named(id: String, clips: ClipBatch) -> Result<Unit> {
     let column: ArrayRef = Arc::new(StringArray::from(vec![id.as_str(); clips.rows()]));
     let rows = clips.with_columns(&clips.batch().schema(), vec![(schema::UNIT, column)])?.into_batch();
     Ok(Unit { id, rows })
+}
+
+impl Unit {
+    /// The same work once more, under a name of its own, so that what the try before it left stays readable.
+    pub fn again(&self, tries: u64) -> Result<Self> {
+        named(self.id_of_try(tries), ClipBatch::new(self.rows.clone()))
+    }
+
+    /// Name of try number `tries`, from 1.
+    pub fn id_of_try(&self, tries: u64) -> String {
+        let mut hash = blake3::Hasher::new_derive_key("simdrop unit, tried again");
+        hash.update(self.id.as_bytes()).update(&tries.to_le_bytes());
+        hash.finalize().to_hex()[..16].to_owned()
+    }
 }
 
 /// One listed file, before it has an id.

@@ -111,7 +111,7 @@ impl ModelRegistry {
                 }
             }
         }
-        let reasons = reasons.join("; ");
+        let reasons = reasons.join(", ");
         Err(match self.spec.require {
             Some(Provider::Cpu) => Error::config(format!("model {model} could not be loaded: {reasons}")),
             Some(provider) => Error::Model {

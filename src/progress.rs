@@ -44,6 +44,7 @@ pub struct StageCounters {
     failed: AtomicU64,
     bytes: AtomicU64,
     busy_ns: AtomicU64,
+    memory: AtomicU64,
 }
 
 /// What the counters of a stage say.
@@ -65,6 +66,8 @@ pub struct StageView {
     pub bytes: u64,
     /// Processor time over all threads.
     pub busy: Duration,
+    /// Most bytes of frames that it held at once.
+    pub memory: u64,
 }
 
 impl Default for Progress {
@@ -95,6 +98,11 @@ impl Progress {
         self.expected.store(clips, Ordering::Relaxed);
     }
 
+    /// A stage made so many more clips of those that it was given.
+    pub fn expect_more(&self, clips: u64) {
+        self.expected.fetch_add(clips, Ordering::Relaxed);
+    }
+
     /// Clips that the run will handle, as far as is known.
     pub fn expected(&self) -> u64 {
         self.expected.load(Ordering::Relaxed).max(self.settled().clips)
@@ -117,6 +125,7 @@ impl Progress {
                 failed: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
                 busy_ns: AtomicU64::new(0),
+                memory: AtomicU64::new(0),
             })
         });
         Arc::clone(counters)
@@ -199,6 +208,11 @@ impl StageCounters {
         self.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
     }
 
+    /// So many bytes of frames are held at this moment.
+    pub fn hold(&self, bytes: u64) {
+        self.memory.fetch_max(bytes, Ordering::Relaxed);
+    }
+
     /// Counts rows that the stage settled.
     pub fn settle(&self, dropped: u64, failed: u64) {
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
@@ -216,13 +230,14 @@ impl StageCounters {
             failed: self.failed.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
+            memory: self.memory.load(Ordering::Relaxed),
         }
     }
 }
 
 impl From<&StageView> for StageRun {
     fn from(view: &StageView) -> Self {
-        let StageView { name, kind, handled, inside: _, dropped, failed, bytes, busy } = view.clone();
-        Self { stage: name, kind, rows: handled, dropped, failed, bytes, busy_s: busy.as_secs_f64() }
+        let StageView { name, kind, handled, inside: _, dropped, failed, bytes, busy, memory } = view.clone();
+        Self { stage: name, kind, rows: handled, dropped, failed, bytes, busy_s: busy.as_secs_f64(), memory }
     }
 }

@@ -178,6 +178,9 @@ pub async fn repack(
     }
     let _lock = OutputLock::take(&to)?;
     let name = options.name.clone().unwrap_or_else(|| source.name.clone());
+    if !crate::spec::is_name(&name) {
+        return Err(Error::config(format!("`{name}` is no name for a dataset; letters, digits, `-` and `_`")));
+    }
     let fingerprint = options.fingerprint(&source, &name);
     let id = &fingerprint[..16];
     let cpu = CpuPool::new(std::thread::available_parallelism().map_or(1, usize::from));

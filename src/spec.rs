@@ -23,7 +23,7 @@ mod tree;
 mod types;
 mod yaml;
 
-pub use check::{Mistake, check};
+pub use check::{Mistake, check, is_name};
 pub use diagnostics::{Diagnostic, Diagnostics, Look};
 pub use environment::Environment;
 pub use fingerprint::fingerprint;

@@ -39,6 +39,7 @@ impl Storage {
             }
         };
         let absolute = std::path::absolute(&local).map_err(Error::io("resolve", &local))?;
+        let absolute = without_parents(&absolute);
         let path = StorePath::from_absolute_path(&absolute)
             .map_err(|error| Error::config(format!("{uri} is no usable path: {error}")))?;
         Ok(Location {
@@ -48,6 +49,20 @@ impl Storage {
             local: Some(absolute),
         })
     }
+}
+
+/// An absolute path without `..`, as the system follows it: the parent of a link is that of where it leads to.
+fn without_parents(path: &std::path::Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        if part == std::path::Component::ParentDir {
+            plain = std::fs::canonicalize(&plain).unwrap_or(plain);
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
 }
 
 impl Location {
@@ -120,5 +135,26 @@ impl Location {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(Error::storage("delete", &self.uri)(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_are_followed_as_the_system_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::create_dir(root.join("c")).unwrap();
+        std::os::unix::fs::symlink(root.join("a/b"), root.join("c/link")).unwrap();
+        let local = |path: &str| {
+            let location = Storage::default().locate(&root.join(path).display().to_string()).unwrap();
+            location.local().unwrap().strip_prefix(&root).unwrap().display().to_string()
+        };
+        assert_eq!(local("c/../x.mp4"), "x.mp4");
+        assert_eq!(local("not/there/../x.mp4"), "not/x.mp4");
+        assert_eq!(local("c/link/../x.mp4"), "a/x.mp4");
     }
 }

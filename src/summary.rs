@@ -20,7 +20,8 @@ const LETTERS: usize = 90;
 /// The end of a run in a few lines; `uri` is where the dataset lies, in the user's words.
 pub async fn summary(session: &SqlSession, uri: &str) -> Result<String> {
     let dataset = session.dataset();
-    let run = dataset.runs.last();
+    // The runs of a repacked dataset are those of the one that it was made from.
+    let run = dataset.runs.last().filter(|_| dataset.repacked.is_none());
     let counts = dataset.counts;
     let kept = rows(
         session,
@@ -49,6 +50,9 @@ pub async fn summary(session: &SqlSession, uri: &str) -> Result<String> {
 /// Name, number of clips, time and rate; of a run that went on from another, what it did itself.
 fn headline(dataset: &Dataset) -> String {
     let all = format!("{}: {} clips", dataset.name, number(dataset.counts.clips));
+    if let Some(repacked) = &dataset.repacked {
+        return format!("{all}, repacked from {}", repacked.from);
+    }
     let Some(run) = dataset.runs.last() else { return all };
     let done = run.counts.clips;
     let rate = if run.seconds > 0.0 { done as f64 / run.seconds } else { 0.0 };

@@ -20,7 +20,10 @@ pub(super) enum BenchFormat {
 pub(super) async fn bench(args: BenchArgs) -> Result<()> {
     let loaded = load(&args.pipeline)?;
     let folder = Scratch::new("bench")?;
-    let report = bench::bench(&loaded.spec, args.clips, folder.path()).await.map_err(|error| place(&loaded, error))?;
+    let report = tokio::select! {
+        report = bench::bench(&loaded.spec, args.clips, folder.path()) => report.map_err(|error| place(&loaded, error))?,
+        _ = tokio::signal::ctrl_c() => return Err(Error::Cancelled),
+    };
     print(&match args.format {
         BenchFormat::Json => serde_json::to_string_pretty(&report).map_err(Error::internal)? + "\n",
         BenchFormat::Table => table(&report).map_err(Error::internal)?,

@@ -7,6 +7,7 @@ use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::render::render_sources;
 use super::{ExplainArgs, NoiseArgs, PipelineArgs, RunArgs, print};
 use crate::commit;
 use crate::engine::{RunOutcome, RunRequest, local, prepare};
@@ -36,16 +37,24 @@ pub(super) fn place(loaded: &LoadedSpec, error: Error) -> Error {
 /// What is wrong, where it stands, and what to do: our messages say the last behind a semicolon.
 fn diagnostic(loaded: &LoadedSpec, error: &Error) -> Diagnostic {
     let text = error.to_string();
-    let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
+    let (message, help) = message_and_help(&text);
     match error {
         Error::Stage { index, .. } => loaded.diagnose(&format!("stages[{index}]"), message, help),
         _ => Diagnostic::new(message).help(help),
     }
 }
 
+/// Parts a message at the last semicolon that is not within quoted text.
+fn message_and_help(text: &str) -> (&str, &str) {
+    let quoted = |at: usize| ['`', '"'].iter().any(|quote| text[..at].matches(*quote).count() % 2 == 1);
+    let parted = text.rmatch_indices("; ").find(|(at, _)| !quoted(*at));
+    parted.map_or((text, ""), |(at, between)| (&text[..at], &text[at + between.len()..]))
+}
+
 pub(super) async fn run(args: RunArgs) -> Result<()> {
     let loaded = load(&args.pipeline)?;
-    let outcome = run_spec(loaded.spec.clone(), args.overwrite, args.progress).await;
+    render_sources(&loaded.spec, args.progress).await?;
+    let outcome = run_spec(loaded.spec.clone(), args.overwrite, args.retry_failed, args.progress).await;
     let outcome = outcome.map_err(|error| place(&loaded, error))?;
     if outcome.up_to_date {
         print("nothing to do: the dataset is up to date\n")?;
@@ -54,12 +63,18 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
 }
 
 /// Runs a pipeline with progress; the first Ctrl-C lets what is under way finish, the second ends everything.
-pub(super) async fn run_spec(spec: PipelineSpec, overwrite: bool, mode: ProgressMode) -> Result<RunOutcome> {
+pub(super) async fn run_spec(
+    spec: PipelineSpec,
+    overwrite: bool,
+    retry_failed: bool,
+    mode: ProgressMode,
+) -> Result<RunOutcome> {
     let context = prepare::context(&spec)?;
     let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
     let request = RunRequest {
         spec,
         overwrite,
+        retry_failed,
         context: Arc::clone(&context),
         progress: Arc::clone(&progress),
         stop: stop.clone(),
@@ -222,26 +237,28 @@ async fn analyze(loaded: &LoadedSpec) -> Result<()> {
     let folder = Scratch::new("analyze")?;
     let mut spec = loaded.spec.clone();
     spec.output.path = folder.path().join("dataset").display().to_string();
-    let outcome = run_spec(spec, false, ProgressMode::Auto).await?;
+    render_sources(&spec, ProgressMode::Auto).await?;
+    let outcome = run_spec(spec, false, false, ProgressMode::Auto).await?;
     let mut text = outcome.plan.unwrap_or_default();
     let run = outcome.dataset.runs.last().ok_or_else(|| Error::internal("a dataset without a run"))?;
     writeln!(
         text,
-        "\n{:<20} {:>8} {:>8} {:>8} {:>12} {:>10} {:>10}",
-        "stage", "rows", "dropped", "failed", "bytes out", "busy s", "rows/busy s"
+        "\n{:<20} {:>8} {:>8} {:>8} {:>12} {:>12} {:>10} {:>11}",
+        "stage", "rows", "dropped", "failed", "bytes out", "frames held", "busy s", "rows/busy s"
     )
     .map_err(Error::internal)?;
     for stage in &run.stages {
         writeln!(
             text,
-            "{:<20} {:>8} {:>8} {:>8} {:>12} {:>10.3} {:>10.1}",
+            "{:<20} {:>8} {:>8} {:>8} {:>12} {:>12} {:>10.3} {:>11}",
             stage.stage,
             stage.rows,
             stage.dropped,
             stage.failed,
             bytesize::ByteSize(stage.bytes).to_string(),
+            bytesize::ByteSize(stage.memory).to_string(),
             stage.busy_s,
-            stage.rows as f64 / stage.busy_s.max(1e-9)
+            if stage.busy_s > 0.0 { format!("{:.1}", stage.rows as f64 / stage.busy_s) } else { "-".to_owned() }
         )
         .map_err(Error::internal)?;
     }
@@ -297,4 +314,16 @@ pub(super) async fn noise(args: NoiseArgs) -> Result<()> {
         return Err(Error::config(format!("{pipeline} has no score stage, so there is no noise")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message_and_help;
+
+    #[test]
+    fn help_stands_behind_the_last_semicolon_that_is_not_quoted() {
+        assert_eq!(message_and_help("a; b"), ("a", "b"));
+        assert_eq!(message_and_help("a `x; y` is wrong"), ("a `x; y` is wrong", ""));
+        assert_eq!(message_and_help("a `x; y` is wrong; mend it"), ("a `x; y` is wrong", "mend it"));
+    }
 }

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::pipeline::interrupts;
 use super::{RenderArgs, print};
 use crate::error::{Error, Result};
+use crate::manifest::scenes_of;
 use crate::progress::display::ProgressMode;
 use crate::render::progress::{self, RenderProgress};
 use crate::render::run::{self, RenderOutcome, RenderRequest};
 use crate::render::spec::ScenesSpec;
 use crate::render::{draw, spec};
-use crate::spec::{Loaded, load};
+use crate::spec::{Loaded, PipelineSpec, load};
 
 pub(super) async fn render(args: RenderArgs) -> Result<()> {
     let loaded: Loaded<ScenesSpec> = load(&args.scenes, &args.sets, &|name| std::env::var(name).ok())?;
@@ -27,6 +28,16 @@ pub(super) async fn render(args: RenderArgs) -> Result<()> {
     }
     let outcome = render_spec(spec.clone(), args.progress).await?;
     print(&summary(&spec, &outcome)?)
+}
+
+/// Renders what the sources of a pipeline want rendered and is not there yet.
+pub(super) async fn render_sources(pipeline: &PipelineSpec, mode: ProgressMode) -> Result<()> {
+    for scenes in pipeline.sources.iter().filter_map(|source| source.render.as_deref()) {
+        let spec = scenes_of(scenes)?;
+        let outcome = render_spec(spec.clone(), mode).await?;
+        tracing::info!("{}", summary(&spec, &outcome)?.trim_end());
+    }
+    Ok(())
 }
 
 /// Renders with progress; the first Ctrl-C lets scenes under way finish, the second ends everything.

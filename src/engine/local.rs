@@ -39,19 +39,25 @@ pub fn session(context: &Arc<StageContext>, progress: &Arc<Progress>) -> Result<
 
 /// Runs the pipeline and commits its dataset.
 pub async fn run(request: RunRequest) -> Result<RunOutcome> {
-    let RunRequest { spec, overwrite, context, progress, stop } = request;
+    let RunRequest { spec, overwrite, retry_failed, context, progress, stop } = request;
     let started_at = commit::now();
     let fingerprint = prepare::fingerprint(&spec)?;
     let root = context.storage.locate(&spec.output.path)?;
     let _lock = OutputLock::take(&root)?;
     let previous = commit::open_output(&root, &fingerprint, overwrite).await?;
-    let manifest = list(&spec, &fingerprint, &context).await?;
-    let ids: HashSet<&str> = manifest.units.iter().map(|unit| unit.id.as_str()).collect();
-    let mut receipts = commit::read_receipts(&root, &fingerprint, &ids).await?;
+    let mut manifest = list(&spec, &fingerprint, &context).await?;
+    let mut receipts = find_receipts(&root, &fingerprint, &mut manifest, retry_failed).await?;
+    let same = previous.as_ref().filter(|dataset| lists(dataset, &manifest, &fingerprint));
+    if let Some(dataset) = same.filter(|_| receipts.is_empty() && !retry_failed)
+        && commit::is_whole(&root, dataset).await?
+    {
+        // What a resume reads was removed, which costs nothing as long as there is nothing to do.
+        return Ok(RunOutcome { dataset: dataset.clone(), up_to_date: true, plan: None });
+    }
     let pending: Vec<&Unit> = manifest.units.iter().filter(|unit| !receipts.contains_key(&unit.id)).collect();
     let resumed = receipts.len();
     if pending.is_empty()
-        && let Some(dataset) = previous.as_ref().filter(|dataset| lists(dataset, &manifest, &fingerprint))
+        && let Some(dataset) = same
     {
         return Ok(RunOutcome { dataset: dataset.clone(), up_to_date: true, plan: None });
     }
@@ -99,6 +105,33 @@ pub async fn run(request: RunRequest) -> Result<RunOutcome> {
     Ok(RunOutcome { dataset, up_to_date: false, plan: Some(plan) })
 }
 
+/// The receipts of the units that are done, each at its last try; `retry_failed` makes units with failed clips new ones.
+async fn find_receipts(
+    root: &Location,
+    fingerprint: &str,
+    manifest: &mut Manifest,
+    retry_failed: bool,
+) -> Result<HashMap<String, Receipt>> {
+    let known = commit::receipt_names(root, fingerprint).await?;
+    let last_try = |unit: &Unit| (1..).take_while(|tries| known.contains(&unit.id_of_try(*tries))).last().unwrap_or(0);
+    let first = manifest.units.clone();
+    let tries: Vec<u64> = first.iter().map(last_try).collect();
+    for (unit, tries) in manifest.units.iter_mut().zip(&tries).filter(|(_, tries)| **tries > 0) {
+        *unit = unit.again(*tries)?;
+    }
+    let ids: HashSet<&str> = manifest.units.iter().map(|unit| unit.id.as_str()).collect();
+    let mut receipts = commit::read_receipts(root, fingerprint, &ids).await?;
+    if retry_failed {
+        for ((unit, first), tries) in manifest.units.iter_mut().zip(&first).zip(&tries) {
+            if receipts.get(&unit.id).is_some_and(|receipt| receipt.counts.failed > 0) {
+                receipts.remove(&unit.id);
+                *unit = first.again(tries + 1)?;
+            }
+        }
+    }
+    Ok(receipts)
+}
+
 /// Lists the sources on a thread of its own.
 pub async fn list(spec: &PipelineSpec, fingerprint: &str, context: &Arc<StageContext>) -> Result<Manifest> {
     let (spec, fingerprint, storage) = (spec.clone(), fingerprint.to_owned(), context.storage.clone());
@@ -142,20 +175,29 @@ async fn execute(
 }
 
 /// Most failed clips of this run, given those of the units that were done before.
-fn failure_limit(spec: &PipelineSpec, clips: usize, before: &HashMap<String, Receipt>) -> Option<(u64, MaxFailures)> {
+fn failure_limit(spec: &PipelineSpec, clips: usize, before: &HashMap<String, Receipt>) -> Option<FailureLimit> {
     let limit = spec.run.max_failures?;
     let allowed = match limit {
         MaxFailures::Count(count) => count,
         MaxFailures::Share(share) => (share * clips as f64).floor() as u64,
     };
-    let failed: u64 = before.values().map(|receipt| receipt.counts.failed).sum();
-    Some((allowed.saturating_sub(failed), limit))
+    let before = before.values().map(|receipt| receipt.counts.failed).sum();
+    Some(FailureLimit { allowed, before, limit })
+}
+
+/// How many clips may fail.
+#[derive(Debug, Clone, Copy)]
+struct FailureLimit {
+    allowed: u64,
+    /// Those of the units that were done before.
+    before: u64,
+    limit: MaxFailures,
 }
 
 /// Ends when too many clips have failed, or when everything is to stop.
 async fn watch(
     progress: &Progress,
-    limit: Option<(u64, MaxFailures)>,
+    limit: Option<FailureLimit>,
     cancel: &tokio_util::sync::CancellationToken,
 ) -> Error {
     loop {
@@ -169,15 +211,18 @@ async fn watch(
     }
 }
 
-fn check_failures(progress: &Progress, limit: Option<(u64, MaxFailures)>) -> Result<()> {
-    let failed: u64 = progress.stages().iter().map(|stage| stage.failed).sum();
-    let Some((_, limit)) = limit.filter(|(allowed, _)| failed > *allowed) else { return Ok(()) };
+fn check_failures(progress: &Progress, limit: Option<FailureLimit>) -> Result<()> {
+    let Some(FailureLimit { allowed, before, limit }) = limit else { return Ok(()) };
+    let failed = before + progress.stages().iter().map(|stage| stage.failed).sum::<u64>();
+    if failed <= allowed {
+        return Ok(());
+    }
     let limit = match limit {
         MaxFailures::Count(count) => count.to_string(),
         MaxFailures::Share(share) => format!("{} %", share * 100.0),
     };
     Err(Error::State(format!(
-        "{failed} clips of this run have failed, run.max_failures allows {limit}; the units that are done are kept: mend \
-         the clips or raise the limit, and run again"
+        "{failed} clips have failed, run.max_failures allows {limit}; the units that are done are kept: mend the clips or \
+         raise the limit, and run again"
     )))
 }

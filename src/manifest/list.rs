@@ -39,6 +39,9 @@ pub(super) fn rows(list: &str, source: &SourceSpec, _storage: &Storage) -> Resul
         _ => return Err(wrong(&"the extension has to be .parquet, .csv or .jsonl")),
     }
     .map_err(|error| wrong(&error))?;
+    if table.num_rows() == 0 {
+        return Err(wrong(&"it has no rows"));
+    }
     let table_schema = table.schema();
     let Some(uris) = table.column_by_name(schema::URI) else {
         let near = suggest::nearest("uri", table_schema.fields().iter().map(|field| field.name().as_str()));

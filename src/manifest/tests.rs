@@ -9,6 +9,7 @@ fn source(path: Option<&Path>, list: Option<&Path>) -> SourceSpec {
     SourceSpec {
         path: path.map(text),
         list: list.map(text),
+        render: None,
         kind: SourceKind::Real,
         dataset: None,
         licence: Some("CC0".to_owned()),
@@ -175,4 +176,44 @@ fn clip_ids_tell_spans_and_sizes_apart() {
             assert_eq!(seen.insert(clip_id("a.mp4", size, span, 0), (size, span)), None);
         }
     }
+}
+
+#[test]
+fn a_changed_sidecar_makes_another_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    files(folder.path(), ["a.mp4".to_owned()]);
+    let mut spec = pipeline(vec![source(Some(folder.path()), None)], 8);
+    let stage = serde_json::json!({"caption": {"from": [{"sidecar": {"extension": "txt"}}]}});
+    spec.stages.push(serde_json::from_value(stage).unwrap());
+    let unit = || Manifest::list(&spec, "fingerprint", &Storage::default()).unwrap().units[0].id.clone();
+    let without = unit();
+    std::fs::write(folder.path().join("a.txt"), "a cat").unwrap();
+    let with = unit();
+    std::fs::write(folder.path().join("a.txt"), "two cats").unwrap();
+    assert_ne!(without, with);
+    assert_ne!(with, unit());
+    std::fs::remove_file(folder.path().join("a.txt")).unwrap();
+    assert_eq!(without, unit());
+}
+
+#[test]
+fn the_first_units_are_small() {
+    let folder = tempfile::tempdir().unwrap();
+    files(folder.path(), (0..400).map(|number| format!("{number:04}.mp4")));
+    let manifest = list(vec![source(Some(folder.path()), None)], 32).unwrap();
+    assert!(manifest.units[0].rows.num_rows() <= 4 && manifest.units[1].rows.num_rows() <= 4);
+    assert!(manifest.units.iter().any(|unit| unit.rows.num_rows() > 16));
+}
+
+#[test]
+fn a_span_that_is_none_is_one_failed_row() {
+    let folder = tempfile::tempdir().unwrap();
+    files(folder.path(), ["a.mp4".to_owned()]);
+    let table = folder.path().join("list.csv");
+    std::fs::write(&table, "uri,start_s,end_s\na.mp4,-1,0.5\na.mp4,2,1\na.mp4,0,1\n").unwrap();
+    let manifest = list(vec![source(None, Some(&table))], 32).unwrap();
+    let fates = column(&manifest, schema::FATE);
+    assert_eq!(fates.iter().filter(|fate| fate.as_deref() == Some("failed")).count(), 2, "{fates:?}");
+    std::fs::write(&table, "uri,start_s\n").unwrap();
+    assert!(list(vec![source(None, Some(&table))], 32).unwrap_err().to_string().contains("no rows"));
 }

@@ -15,6 +15,9 @@ pub const VIDEO_EXTENSIONS: &[&str] =
 /// The rows of a file, a folder or a glob.
 pub(super) fn rows(path: &str, source: &SourceSpec) -> Result<RecordBatch> {
     let path = path.strip_prefix("file://").unwrap_or(path);
+    if let Some((scheme, _)) = path.split_once("://") {
+        return Err(Error::config(format!("source {path}: storage {scheme}:// is not supported; use a local path")));
+    }
     let (base, found) = if is_glob(path) { glob_files(path)? } else { plain_files(Path::new(path))? };
     if found.is_empty() {
         return Err(Error::config(format!(
@@ -33,10 +36,11 @@ fn is_glob(path: &str) -> bool {
     !Path::new(path).exists() && path.contains(['*', '?', '['])
 }
 
-/// Every match but folders, and the folder that the pattern starts from.
+/// Every match but folders, and the folder that the pattern starts from. `**` at the end means all files below.
 fn glob_files(pattern: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let all = if pattern.ends_with("**") { format!("{pattern}/*") } else { pattern.to_owned() };
     let entries =
-        glob::glob(pattern).map_err(|error| Error::config(format!("source {pattern} is no valid glob: {error}")))?;
+        glob::glob(&all).map_err(|error| Error::config(format!("source {pattern} is no valid glob: {error}")))?;
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| Error::State(format!("source {pattern}: {error}")))?;

@@ -213,7 +213,12 @@ impl StageRun {
                 turns += 1;
                 let task = StageTask::new(Arc::clone(&self.context), budget.clone(), turn, Arc::clone(&busy));
                 let (operator, busy) = (Arc::clone(&operator), Arc::clone(&busy));
-                let work = async move { Ok((false, operator.process(chunk.clips, &task).await?)) };
+                let (rows, progress) = (chunk.clips.rows(), Arc::clone(&self.progress));
+                let work = async move {
+                    let made = operator.process(chunk.clips, &task).await?;
+                    progress.expect_more(made.rows().saturating_sub(rows) as u64);
+                    Ok((false, made))
+                };
                 // A task of its own goes on while this one waits for the next stage: what it is handed meanwhile, cores
                 // and memory, it uses and gives back.
                 let called = SpawnedTask::spawn(Timed { work: work.boxed(), busy });
@@ -228,6 +233,7 @@ impl StageRun {
                 Some(made) = running.next(), if !running.is_empty() => {
                     let (settled, made) = made?;
                     self.memory.set_max(usize::try_from(budget.used()).unwrap_or(usize::MAX));
+                    self.counters.hold(budget.used());
                     self.count(&made, settled, &busy)?;
                     if sender.send(Ok(made.into_batch())).await.is_err() {
                         return Ok(());

@@ -2,6 +2,7 @@
 //! standard error.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -112,6 +113,25 @@ pub(crate) fn bars() -> &'static MultiProgress {
 #[derive(Debug, Default)]
 pub struct LogWriter(Vec<u8>);
 
+/// Whether log lines are JSON as well, so that standard error is a stream of objects.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+impl LogWriter {
+    fn text(line: &[u8]) -> Vec<u8> {
+        if !JSON.load(Ordering::Relaxed) {
+            return line.to_vec();
+        }
+        let text = String::from_utf8_lossy(line);
+        format!("{}\n", serde_json::json!({ "log": text.trim() })).into_bytes()
+    }
+}
+
+/// Writes a line to standard error, past the bars.
+pub(crate) fn write_line(line: &str) {
+    // A closed standard error is no reason to end a run.
+    let _ = bars().suspend(|| writeln!(std::io::stderr(), "{line}"));
+}
+
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.extend_from_slice(bytes);
@@ -123,7 +143,8 @@ impl Write for LogWriter {
         if line.is_empty() {
             return Ok(());
         }
-        bars().suspend(|| std::io::stderr().write_all(&line))
+        let text = Self::text(&line);
+        bars().suspend(|| std::io::stderr().write_all(&text))
     }
 }
 
@@ -143,10 +164,16 @@ pub async fn show(progress: Arc<Progress>, context: Arc<StageContext>, mode: Pro
             show_lines(&progress, &context, Duration::from_secs(5), Snapshot::line).await;
         }
         ProgressMode::Json => {
+            logs_are_json();
             let json = |snapshot: &Snapshot| serde_json::to_string(snapshot).unwrap_or_default();
             show_lines(&progress, &context, Duration::from_secs(1), json).await;
         }
     }
+}
+
+/// From now on, log lines are JSON objects with the text under `log`.
+pub(crate) fn logs_are_json() {
+    JSON.store(true, Ordering::Relaxed);
 }
 
 /// Takes the bar off the terminal when the run is over, however it ended.
@@ -183,9 +210,7 @@ async fn show_lines(
 ) {
     loop {
         tokio::time::sleep(every).await;
-        let mut writer = LogWriter::default();
-        // A closed standard error is no reason to end a run.
-        let _ = writeln!(writer, "{}", render(&Snapshot::take(progress, context)));
+        write_line(&render(&Snapshot::take(progress, context)));
     }
 }
 

@@ -148,15 +148,15 @@ fn check_physics(group: &SceneGroup, place: &str, found: &mut Found) {
         let known: Vec<String> = PhysicsKind::ALL
             .iter()
             .filter(|kind| kind.family() == group.family)
-            .filter_map(|kind| serde_json::to_value(kind).ok()?.as_str().map(|name| format!("`{name}`")))
+            .map(|kind| format!("`{}`", kind.name()))
             .collect();
         let help = if known.is_empty() {
             "this family has no physics".to_owned()
         } else {
             format!("it is one of {}", known.join(", "))
         };
-        let family = group.family.phrase();
-        found.add(format!("{place}.kinds"), format!("`{}` is no physics of family {family}", kind.phrase()), help);
+        let family = group.family.name();
+        found.add(format!("{place}.kinds"), format!("`{}` is no physics of family `{family}`", kind.name()), help);
     }
     if matches!(group.family, Family::Rigid) && group.objects.count == Some(Number::Constant(0.0)) {
         found.add(format!("{place}.kinds"), "rigid bodies need at least one object", "raise `objects.count`");

@@ -21,8 +21,7 @@ pub fn scenes(spec: &ScenesSpec) -> impl Iterator<Item = Scene> + '_ {
 
 /// Name of a group.
 pub fn group_name(group: &SceneGroup) -> String {
-    let family = || serde_json::to_value(group.family).ok().and_then(|name| name.as_str().map(str::to_owned));
-    group.name.clone().or_else(family).unwrap_or_default()
+    group.name.clone().unwrap_or_else(|| group.family.name())
 }
 
 /// Scene number `number` of a group: the clip, or the clean clip and those with a defect.
@@ -137,7 +136,7 @@ impl Drawing<'_> {
                 let (file, phrase) = if spec.files.is_empty() {
                     let hdri =
                         draws.choice(&spec.panoramas.clone().unwrap_or_else(|| Choice::OneOf(Hdri::ALL.to_vec())));
-                    (hdri.file(), hdri.phrase().to_owned())
+                    (hdri.name(), hdri.phrase().to_owned())
                 } else {
                     let file = draws.pick(&spec.files);
                     (file.path.clone(), file.phrase.clone())

@@ -19,6 +19,11 @@ macro_rules! words {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
+            /// The word as it is written.
+            pub fn name(self) -> String {
+                serde_json::to_value(self).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+            }
+
             /// What a caption calls it.
             pub fn phrase(self) -> &'static str {
                 match self {
@@ -236,13 +241,6 @@ words! {
         Warehouse = "in a warehouse",
         /// A workshop.
         Workshop = "in a workshop",
-    }
-}
-
-impl Hdri {
-    /// Name of its file among the assets, without the extension.
-    pub fn file(self) -> String {
-        serde_json::to_value(self).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
     }
 }
 

@@ -32,7 +32,6 @@ pub(super) fn parquet(spec: &ScenesSpec, scenes: &[Scene], blender: &str) -> Res
     let text = |value: &dyn Fn(&Scene) -> Option<String>| -> ArrayRef {
         Arc::new(StringArray::from_iter(scenes.iter().map(value)))
     };
-    let word = |value: serde_json::Result<serde_json::Value>| value.ok()?.as_str().map(str::to_owned);
     debug_assert!(scenes.iter().all(|scene| spec.scenes.iter().any(|group| group_name(group) == scene.group)));
     let columns: Vec<(&str, ArrayRef)> = vec![
         (schema::URI, text(&|scene| Some(format!("{}.mp4", scene.id)))),
@@ -43,7 +42,7 @@ pub(super) fn parquet(spec: &ScenesSpec, scenes: &[Scene], blender: &str) -> Res
         (schema::CAPTION, text(&|scene| Some(caption::compose(&scene.caption, &[])))),
         (SCENE_ID, text(&|scene| Some(scene.scene_id.clone()))),
         (SCENE_GROUP, text(&|scene| Some(scene.group.clone()))),
-        (FAMILY, text(&|scene| word(serde_json::to_value(scene.family)))),
+        (FAMILY, text(&|scene| Some(scene.family.name()))),
         (DEFECT, text(&|scene| scene.defect())),
         (schema::SCENE, text(&|scene| serde_json::to_string(scene).ok())),
     ];

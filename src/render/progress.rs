@@ -1,13 +1,13 @@
 //! How far a render has come, and how that is shown.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
-use crate::progress::display::{LogWriter, ProgressMode, bars};
+use crate::progress::display::{ProgressMode, bars, logs_are_json, write_line};
 
 /// Counts of a render.
 #[derive(Debug)]
@@ -129,7 +129,10 @@ pub async fn show(progress: Arc<RenderProgress>, mode: ProgressMode) {
         ProgressMode::None => return std::future::pending().await,
         ProgressMode::Auto if std::io::stderr().is_terminal() => return show_bar(&progress).await,
         ProgressMode::Auto | ProgressMode::Plain => Duration::from_secs(5),
-        ProgressMode::Json => Duration::from_secs(1),
+        ProgressMode::Json => {
+            logs_are_json();
+            Duration::from_secs(1)
+        }
     };
     loop {
         tokio::time::sleep(every).await;
@@ -138,8 +141,7 @@ pub async fn show(progress: Arc<RenderProgress>, mode: ProgressMode) {
             ProgressMode::Json => serde_json::to_string(&snapshot).unwrap_or_default(),
             _ => snapshot.line(),
         };
-        // A closed standard error is no reason to end a render.
-        let _ = writeln!(LogWriter::default(), "{line}");
+        write_line(&line);
     }
 }
 

@@ -344,9 +344,7 @@ impl Scene {
 
     /// The kinds of its defects, joined; none of a clean clip.
     pub fn defect(&self) -> Option<String> {
-        let name = |defect: &Defect| {
-            serde_json::to_value(defect.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default()
-        };
-        (!self.defects.is_empty()).then(|| self.defects.iter().map(name).collect::<Vec<_>>().join("+"))
+        (!self.defects.is_empty())
+            .then(|| self.defects.iter().map(|defect| defect.kind.name()).collect::<Vec<_>>().join("+"))
     }
 }

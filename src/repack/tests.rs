@@ -185,6 +185,17 @@ async fn a_wrong_predicate_is_the_callers_mistake() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_none_is_refused() {
+    let from = dataset(&five()).await;
+    let to = Folders::new();
+    for name in ["../evil", "a b", "", "a/b"] {
+        let options = RepackOptions { name: Some(name.to_owned()), ..keep("true") };
+        let error = repack_into(&from, &to, options).await.unwrap_err();
+        assert!(error.to_string().contains("is no name for a dataset"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn progress_counts_every_sample() {
     let (from, to) = (dataset(&five()).await, Folders::new());
     let path = |folders: &Folders| folders.dataset.path().display().to_string();

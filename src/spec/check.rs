@@ -104,7 +104,8 @@ impl Found {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether pipelines, stages and datasets can be called so.
+pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 

@@ -118,7 +118,16 @@ pub(crate) fn empty() -> Dataset {
 }
 
 fn stage_run(stage: &str, rows: u64, dropped: u64, failed: u64, busy_s: f64) -> StageRun {
-    StageRun { stage: stage.to_owned(), kind: stage.to_owned(), rows, dropped, failed, bytes: rows * 1_000_000, busy_s }
+    StageRun {
+        stage: stage.to_owned(),
+        kind: stage.to_owned(),
+        rows,
+        dropped,
+        failed,
+        bytes: rows * 1_000_000,
+        busy_s,
+        memory: 0,
+    }
 }
 
 /// Commits the test dataset in `folder`: seven clips of two work units, made by two runs.

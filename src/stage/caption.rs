@@ -19,7 +19,9 @@ use arrow::datatypes::{DataType, Field, SchemaRef};
 use async_trait::async_trait;
 use futures::StreamExt;
 
+pub(crate) use self::compositional::SCENE;
 use self::config::{CaptionConfig, CaptionOrigin, CompositionalCaption, MissingCaption, SidecarCaption};
+pub(crate) use self::sidecar::beside;
 use self::template::CaptionTemplate;
 use crate::error::{Error, Result};
 use crate::schema;

@@ -57,7 +57,10 @@ impl Expression {
         if kind != DataType::Boolean {
             return Err(wrong(format!("it is {kind}, not true or false; compare it with something")));
         }
-        Ok(Self { text: text.to_owned(), physical, number })
+        let expression = Self { text: text.to_owned(), physical, number };
+        // What is wrong without any row is wrong for all of them.
+        expression.values(&RecordBatch::new_empty(Arc::clone(schema))).map_err(from_datafusion)?;
+        Ok(expression)
     }
 
     /// The expression as it is written.

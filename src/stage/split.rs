@@ -46,6 +46,13 @@ impl Stage for SplitStage {
                 return Err(Error::config(format!("stage {}: {setting} has to be at least {SAME_S}", self.name())));
             }
         }
+        if let Some(frames) = input.fields().iter().find(|field| schema::is_frames(field)) {
+            return Err(Error::config(format!(
+                "stage {}: column {} holds the frames of whole clips, which windows must not share; split before you decode",
+                self.name(),
+                frames.name()
+            )));
+        }
         if minimum_s.is_some_and(|minimum| minimum > *length_s) {
             return Err(Error::config(format!("stage {}: minimum_s is above length_s, {length_s}", self.name())));
         }

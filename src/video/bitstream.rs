@@ -24,18 +24,20 @@ pub(super) struct Headers {
     codec: AVCodecID,
     /// Bytes of a length before each unit; 0 where units stand behind start codes.
     length_size: usize,
+    /// Every picture stands by itself.
+    intra_only: bool,
 }
 
 impl Headers {
-    /// For a codec with this extradata.
-    pub(super) fn new(codec: AVCodecID, extradata: &[u8]) -> Self {
+    /// For a codec with this extradata; in a palette's colours, only the first packet says which they are.
+    pub(super) fn new(codec: AVCodecID, extradata: &[u8], palette: bool) -> Self {
         let framed = extradata.first() == Some(&1);
         let length_size = match codec {
             AVCodecID::AV_CODEC_ID_H264 if framed && extradata.len() > 4 => (extradata[4] & 3) as usize + 1,
             AVCodecID::AV_CODEC_ID_HEVC if framed && extradata.len() > 21 => (extradata[21] & 3) as usize + 1,
             _ => 0,
         };
-        Self { codec, length_size }
+        Self { codec, length_size, intra_only: !palette && super::codec::is_intra_only(codec) }
     }
 
     /// What a packet tells; `key` is the container's opinion.
@@ -49,11 +51,18 @@ impl Headers {
             // none may be left out.
             AVCodecID::AV_CODEC_ID_VP8 => Nature { start: key && first & 1 == 0, hidden: first & 0x10 == 0, ..plain },
             AVCodecID::AV_CODEC_ID_VP9 => Nature { start: key && vp9_key(first), ..plain },
-            AVCodecID::AV_CODEC_ID_MPEG4 => Nature { disposable: mpeg4_b(packet), ..plain },
-            AVCodecID::AV_CODEC_ID_MPEG1VIDEO | AVCodecID::AV_CODEC_ID_MPEG2VIDEO => {
-                Nature { disposable: mpeg2_b(packet), ..plain }
+            AVCodecID::AV_CODEC_ID_MPEG4 => {
+                Nature { start: key && mpeg4_i(packet), disposable: mpeg4_b(packet), ..plain }
             }
-            _ => plain,
+            AVCodecID::AV_CODEC_ID_MPEG1VIDEO | AVCodecID::AV_CODEC_ID_MPEG2VIDEO => {
+                Nature { start: key && mpeg2_i(packet), disposable: mpeg2_b(packet), ..plain }
+            }
+            // The first bit tells headers from pictures, the second one pictures that build on others.
+            AVCodecID::AV_CODEC_ID_THEORA => Nature { start: key && first & 0xc0 == 0, ..plain },
+            // Its containers take the mark from the bitstream.
+            AVCodecID::AV_CODEC_ID_AV1 => plain,
+            // Many a container marks every packet of others as a key.
+            _ => Nature { start: self.intra_only, ..plain },
         }
     }
 
@@ -122,6 +131,18 @@ fn mpeg4_b(packet: &[u8]) -> bool {
     first == Some(2) && pictures.next().is_none()
 }
 
+/// Whether the first picture of an MPEG-4 packet stands by itself.
+fn mpeg4_i(packet: &[u8]) -> bool {
+    let first = start_codes(packet).find(|unit| unit.first() == Some(&0xb6));
+    first.and_then(|unit| unit.get(1)).is_some_and(|byte| byte >> 6 == 0)
+}
+
+/// Whether the first picture of an MPEG-2 packet stands by itself.
+fn mpeg2_i(packet: &[u8]) -> bool {
+    let first = start_codes(packet).find(|unit| unit.first() == Some(&0));
+    first.and_then(|unit| unit.get(2)).is_some_and(|byte| byte >> 3 & 7 == 1)
+}
+
 /// Whether an MPEG-2 packet is B-pictures only.
 fn mpeg2_b(packet: &[u8]) -> bool {
     let mut kinds = start_codes(packet).filter(|unit| unit.first() == Some(&0)).map(|unit| unit.get(2)).peekable();
@@ -166,7 +187,7 @@ mod tests {
     use super::*;
 
     fn h264(units: &[&[u8]]) -> Nature {
-        let headers = Headers::new(AVCodecID::AV_CODEC_ID_H264, &[1, 66, 0, 30, 0xff, 0xe1]);
+        let headers = Headers::new(AVCodecID::AV_CODEC_ID_H264, &[1, 66, 0, 30, 0xff, 0xe1], false);
         let packet: Vec<u8> =
             units.iter().flat_map(|unit| [&(unit.len() as u32).to_be_bytes(), *unit].concat()).collect();
         headers.nature(&packet, true)
@@ -188,7 +209,7 @@ mod tests {
 
     #[test]
     fn hevc_kinds() {
-        let headers = Headers::new(AVCodecID::AV_CODEC_ID_HEVC, &[]);
+        let headers = Headers::new(AVCodecID::AV_CODEC_ID_HEVC, &[], false);
         let nature = |kind: u8| headers.nature(&[0, 0, 0, 1, kind << 1, 2, 9], false);
         assert!(nature(0).disposable && nature(8).disposable);
         assert!(!nature(1).disposable && !nature(19).disposable);
@@ -197,9 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn only_codecs_without_other_pictures_are_trusted_without_a_look() {
+        let start = |codec: AVCodecID, palette: bool| Headers::new(codec, &[], palette).nature(&[0; 8], true).start;
+        assert!(start(AVCodecID::AV_CODEC_ID_MJPEG, false) && start(AVCodecID::AV_CODEC_ID_RAWVIDEO, false));
+        assert!(!start(AVCodecID::AV_CODEC_ID_RAWVIDEO, true));
+        assert!(!start(AVCodecID::AV_CODEC_ID_H263, false) && !start(AVCodecID::AV_CODEC_ID_WMV2, false));
+    }
+
+    #[test]
     fn mpeg_pictures() {
         assert!(mpeg4_b(&[0, 0, 1, 0xb6, 0x80]));
         assert!(!mpeg4_b(&[0, 0, 1, 0xb6, 0x40, 0, 0, 1, 0xb6, 0x80]));
+        assert!(mpeg4_i(&[0, 0, 1, 0xb6, 0x10]) && !mpeg4_i(&[0, 0, 1, 0xb6, 0x40]) && !mpeg4_i(&[]));
+        assert!(mpeg2_i(&[0, 0, 1, 0, 0, 1 << 3]) && !mpeg2_i(&[0, 0, 1, 0, 0, 2 << 3]));
         assert!(mpeg2_b(&[0, 0, 1, 0, 0, 3 << 3]));
         assert!(!mpeg2_b(&[0, 0, 1, 0, 0, 1 << 3]));
     }

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use ffmpeg_next::error::EAGAIN;
 use ffmpeg_next::ffi;
-use ffmpeg_next::ffi::{AVHWDeviceType, AVPixelFormat};
+use ffmpeg_next::ffi::{AVCodecID, AVHWDeviceType, AVPixelFormat};
 
 use super::demux::{Demuxer, StreamFacts};
 use super::error::describe;
@@ -22,6 +22,12 @@ pub(super) struct Frame(NonNull<ffi::AVFrame>);
 
 // A frame's buffers are counted atomically and nothing in it belongs to a thread.
 unsafe impl Send for Frame {}
+
+/// Whether every picture of a codec stands by itself.
+pub(super) fn is_intra_only(codec: AVCodecID) -> bool {
+    let descriptor = unsafe { ffi::avcodec_descriptor_get(codec).as_ref() };
+    descriptor.is_some_and(|descriptor| descriptor.props & ffi::AV_CODEC_PROP_INTRA_ONLY as c_int != 0)
+}
 
 impl Frame {
     pub(super) fn new() -> Result<Self, VideoError> {

@@ -64,6 +64,8 @@ pub(super) struct StreamFacts {
     pub(super) profile: i32,
     pub(super) level: i32,
     pub(super) extradata: Vec<u8>,
+    /// Pixels are numbers of colours, which the first packet brings along.
+    pub(super) palette: bool,
     /// Bytes of a decoded pixel as far as it is known.
     pub(super) bytes_per_pixel: f64,
 }
@@ -236,7 +238,10 @@ impl Demuxer {
         // FFmpeg leaves the size of these to their decoders, whatever the container says.
         let left_open = matches!(
             parameters.codec_id,
-            AVCodecID::AV_CODEC_ID_MPEG4 | AVCodecID::AV_CODEC_ID_MPEG1VIDEO | AVCodecID::AV_CODEC_ID_MPEG2VIDEO
+            AVCodecID::AV_CODEC_ID_MPEG4
+                | AVCodecID::AV_CODEC_ID_H263
+                | AVCodecID::AV_CODEC_ID_MPEG1VIDEO
+                | AVCodecID::AV_CODEC_ID_MPEG2VIDEO
         );
         if self.container.tells_all() && left_open && width == 0 && height == 0 {
             self.look_closer()?;
@@ -318,6 +323,7 @@ impl Demuxer {
                 profile: profile(parameters, &extradata),
                 level: level(parameters, &extradata),
                 extradata,
+                palette: (1..=8).contains(&parameters.bits_per_coded_sample),
                 bytes_per_pixel: super::codec::bytes_per_pixel(parameters.format),
             })
         }

@@ -297,7 +297,9 @@ impl Reader {
                 Container::Mov if target.dts != NONE => target.dts,
                 _ => target.pts,
             };
-            if !self.demuxer.seek(ticks)? || !self.read_until(plan, at, packet)? {
+            // The colours come with the first packet after opening, not after a seek.
+            let sought = !self.facts.palette && self.demuxer.seek(ticks)?;
+            if !sought || !self.read_until(plan, at, packet)? {
                 self.rewind()?;
                 if !self.read_until(plan, at, packet)? {
                     return Ok(false);

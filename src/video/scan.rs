@@ -42,7 +42,7 @@ impl Reader {
     /// Reads the packets of a span, from the start of the file or from a keyframe before the span.
     pub(super) fn scan(&mut self, span: Span) -> Result<Scan, VideoError> {
         self.rewind()?;
-        let headers = Headers::new(self.facts.codec, &self.facts.extradata);
+        let headers = Headers::new(self.facts.codec, &self.facts.extradata, self.facts.palette);
         let mut packet = Packet::new()?;
         let mut packets = Vec::new();
         let mut ended = false;

@@ -131,6 +131,13 @@ fn skipping_changes_no_bit_of_any_codec() {
         ("h264.avi", "-c:v libx264 -g 12 -bf 2 -pix_fmt yuv420p"),
         ("theora.ogg", "-c:v libtheora -g 12 -q:v 6"),
         ("mjpeg.mov", "-c:v mjpeg -q:v 3 -pix_fmt yuvj420p"),
+        // Their containers mark every packet as a key.
+        ("h263.avi", "-c:v h263 -s 176x144 -g 12"),
+        ("h263.mov", "-c:v h263 -s 176x144 -g 12"),
+        ("h261.mkv", "-c:v h261 -s 176x144 -g 12"),
+        ("ffv1.avi", "-c:v ffv1 -g 12"),
+        ("wmv2.avi", "-c:v wmv2 -g 12"),
+        ("palette.avi", "-c:v rawvideo -s 64x48 -pix_fmt pal8"),
         ("fragmented.mp4", "-c:v libx264 -g 12 -bf 3 -pix_fmt yuv420p -movflags frag_keyframe+empty_moov"),
     ];
     for (name, settings) in cases {

@@ -110,3 +110,30 @@ fn an_unknown_dataset_or_verb_is_told_plainly() {
     assert!(stderr(&made).contains("no dataset at /nowhere"), "{}", stderr(&made));
     expect_code(&simdrop(&["rnu"]), 2);
 }
+
+#[test]
+fn the_pipeline_of_the_readme_is_sound() {
+    let readme = std::fs::read_to_string(super::program::root().join("README.md")).unwrap();
+    let yaml = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let place = Workplace::new();
+    let path = place.path("readme.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    // Only what it names is not there.
+    let shown = simdrop(&["validate", &path.display().to_string()]);
+    assert!(!stderr(&shown).contains("readme.yaml:"), "{}", stderr(&shown));
+    assert!(stderr(&shown).contains("footage"), "{}", stderr(&shown));
+}
+
+#[test]
+fn json_progress_is_a_stream_of_objects() {
+    let place = Workplace::new();
+    place.clip("walkers.mp4", "walkers.mp4");
+    place.file("bad.mp4", b"no video");
+    let pipeline = place.pipeline("  - decode: {width: 64, height: 64}", "output: {path: unset}");
+    let set = format!("output.path={}", place.text("out"));
+    let made = simdrop(&["--log", "info", "run", &pipeline, "--set", &set, "--progress", "json"]);
+    expect_code(&made, 0);
+    let lines: Vec<serde_json::Value> =
+        stderr(&made).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(lines.iter().any(|line| line["log"].as_str().is_some_and(|text| text.contains("bad.mp4"))), "{lines:?}");
+}

@@ -134,3 +134,40 @@ fn ctrl_c_finishes_what_is_under_way_and_the_run_goes_on_later() {
     expect_code(&place.run(&pipeline, "out"), 0);
     assert_eq!(place.query("out", "select count(*) as n from clips")[0]["n"], 41);
 }
+
+#[test]
+fn failed_clips_are_tried_again_when_asked_to() {
+    let place = workplace(4);
+    let pipeline = place.pipeline(DECODE, SMALL_UNITS);
+    expect_code(&place.run(&pipeline, "out"), 0);
+    let fates = "select fate, count(*) as n from clips group by fate order by fate";
+    assert_eq!(place.query("out", fates)[0]["n"], 1);
+    // The same file as far as its name, size and time tell.
+    let before = std::fs::metadata(place.path("clips/broken.mp4")).unwrap().modified().unwrap();
+    let set = format!("output.path={}", place.text("out"));
+    let retry = simdrop(&["run", &pipeline, "--set", &set, "--retry-failed", "--progress", "none"]);
+    expect_code(&retry, 0);
+    assert!(!String::from_utf8_lossy(&retry.stdout).contains("nothing to do"));
+    assert_eq!(std::fs::metadata(place.path("clips/broken.mp4")).unwrap().modified().unwrap(), before);
+    let counts = place.query("out", "select count(*) as n, count(distinct clip_id) as ids from clips");
+    assert_eq!((counts[0]["n"].as_u64(), counts[0]["ids"].as_u64()), (Some(5), Some(5)));
+    let runs = place.query("out", "select units, units_resumed from runs order by run");
+    assert!(runs[1]["units"].as_u64() < runs[0]["units"].as_u64(), "{runs:?}");
+    // Nothing is left to do, whether or not what a resume reads is still there.
+    assert!(String::from_utf8_lossy(&place.run(&pipeline, "out").stdout).contains("nothing to do"));
+}
+
+#[test]
+fn a_committed_dataset_needs_no_work_folder() {
+    let place = workplace(4);
+    let pipeline = place.pipeline(DECODE, SMALL_UNITS);
+    expect_code(&place.run(&pipeline, "out"), 0);
+    std::fs::remove_dir_all(place.path("out/_work")).unwrap();
+    assert!(String::from_utf8_lossy(&place.run(&pipeline, "out").stdout).contains("nothing to do"));
+    let shards = std::fs::read_dir(place.path("out/shards")).unwrap();
+    std::fs::remove_file(shards.flatten().next().unwrap().path()).unwrap();
+    std::fs::remove_dir_all(place.path("out/_work")).unwrap();
+    let mended = place.run(&pipeline, "out");
+    expect_code(&mended, 0);
+    assert!(!String::from_utf8_lossy(&mended.stdout).contains("nothing to do"));
+}

@@ -126,7 +126,6 @@ class _Plan:
             if self.moves:
                 self.aim[:2] = (sweep.min(0)[:2] + sweep.max(0)[:2]) / 2
                 self.aim[2] = sweep[:, 2].min() + share * float(np.ptp(sweep[:, 2]))
-        self.sweep_radius = float(np.linalg.norm(sweep - self.aim, axis=1).max())
         self.distance = self._distance(self.start, sweep)
 
     @staticmethod
@@ -183,8 +182,11 @@ class _Plan:
             return max(nearest, self.radius * 1.1)
         kept = max(KEPT_INSIDE, share * 1.2)
         whole = self._nearest(lambda position: self._extent(sweep, position)[1] <= kept)
-        # What flies far may leave the picture: a subject that is a speck all along would be worse.
-        return max(nearest, min(whole, nearest * LARGEST_WIDENING), self.radius * 1.1)
+        # What flies far may leave the picture, as a subject that is a speck all along would be worse; but the start is
+        # inside, and nothing comes as near as into the camera.
+        inside = self._nearest(lambda position: self._extent(start, position)[1] <= kept)
+        clear = self._nearest(lambda position: np.linalg.norm(sweep - position, axis=1).min() > 0.6 * self.radius)
+        return max(nearest, inside, clear, min(whole, nearest * LARGEST_WIDENING), self.radius * 1.1)
 
     def _nearest(self, fits):
         """The smallest distance whose place fits, by bisection."""

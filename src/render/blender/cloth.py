@@ -168,8 +168,6 @@ def _wind(clip, place, way, strength):
     wind = bpy.context.object
     wind.location = tuple(place - way * 3)
     wind.rotation_euler = Vector(way).to_track_quat("Z", "Y").to_euler()
-    wind.field.noise = 1.5
-    wind.field.seed = chance.randrange(1, 100)
     wind.field.flow = 0.6
     frames = clip.span + int(2 * clip.configuration["render"]["fps"])
     for frame in range(0, frames, 4):

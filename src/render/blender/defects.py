@@ -44,7 +44,8 @@ def gravity(configuration):
     vector = np.array([0.0, 0.0, -(physics["gravity"] if physics else 9.81)])
     for defect in _of_kind(configuration, "wrong_gravity"):
         chance, strength = _random(defect), defect["strength"]
-        way = chance.choice(("weaker", "stronger", "tilted"))
+        # A person who walks in a stronger gravity walks just the same.
+        way = chance.choice(("weaker", "tilted") if configuration["person"] else ("weaker", "stronger", "tilted"))
         if way == "weaker":
             vector *= 1 - 0.92 * strength
         elif way == "stronger":
@@ -148,6 +149,8 @@ def _material_flicker(clip, defect, frames):
     def change(source):
         hue, brightness = jumps[source]
         for node in nodes:
+            # Out of the way where nothing jumps: its rounding alone would tell the frame from that of the clean twin.
+            node.mute = (hue, brightness) == (0.5, 1.0)
             node.inputs["Hue"].default_value = hue
             node.inputs["Value"].default_value = brightness
         for material, color in plain:

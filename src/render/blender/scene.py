@@ -55,8 +55,9 @@ class Clip:
         thing.number = len(self.items) + 1
         if thing.number > 255:
             raise ConfigurationError("instances.npy can number 255 things, and the scene has more")
-        for part in thing.parts:
+        for index, part in enumerate(thing.parts):
             part.pass_index = thing.number
+            part.name = f"item_{thing.number}_{index}"  # a name with a quote in it breaks the cryptomatte's manifest
         self.items.append(thing)
         return thing
 

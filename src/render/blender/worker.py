@@ -18,6 +18,27 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+
+def _import_on_one_processor():
+    """Import Blender while this process may use one processor only, which it takes as the number of threads to
+    simulate with.
+
+    Cloth that is simulated by several threads falls a little differently each time. Cycles sets its own number of
+    threads, and may use all processors again afterwards. A Blender that is already running keeps what its option -t
+    says.
+    """
+    if "bpy" in sys.modules or not hasattr(os, "sched_setaffinity"):
+        return
+    usual = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(usual)})
+    try:
+        __import__("bpy")
+    finally:
+        os.sched_setaffinity(0, usual)
+
+
+_import_on_one_processor()
+
 import bpy  # noqa: E402
 
 import render  # noqa: E402

@@ -48,7 +48,7 @@ impl Drawing<'_> {
             (false, style) if style < 0.65 => "long",
             (false, _) => "short",
         };
-        let person = Person {
+        Person {
             id: "person_0".to_owned(),
             skin: *draws.pick(&SKINS),
             top: Top { color: shade(&mut draws, top), sleeve: sleeve.to_owned() },
@@ -59,8 +59,7 @@ impl Drawing<'_> {
             position: [0.0, 0.0],
             phrase: phrase(&body, style, hair.0, top, sleeve, bottom, trousers),
             body,
-        };
-        person
+        }
     }
 
     fn person_motion(&self) -> PersonMotion {

@@ -204,9 +204,9 @@ fn bytes_that_are_no_text() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("video.yaml");
     std::fs::write(&file, b"name: a\nx: \xff\xfe").expect("written");
-    let wrong = load(&file, &[], &|_| None).expect_err("no text");
+    let wrong = load::<PipelineSpec>(&file, &[], &|_| None).expect_err("no text");
     assert_eq!(wrong.all()[0].spot().map(|(_, line, column)| (line, column)), Some((2, 4)));
-    let missing = load(&folder.path().join("none.yaml"), &[], &|_| None).expect_err("no file");
+    let missing = load::<PipelineSpec>(&folder.path().join("none.yaml"), &[], &|_| None).expect_err("no file");
     assert!(missing.to_string().contains("cannot read"), "{missing}");
 }
 

@@ -10,7 +10,7 @@ fn every_pipeline_of_the_repository_loads() {
     files.sort();
     assert!(files.len() >= 4, "{files:?}");
     for file in files {
-        if let Err(wrong) = load(&file, &[], &|_| None) {
+        if let Err(wrong) = load::<PipelineSpec>(&file, &[], &|_| None) {
             panic!("{wrong}");
         }
     }

@@ -9,6 +9,9 @@ use crate::render::caption::compose;
 use crate::render::scene::CaptionParts;
 use crate::storage::Storage;
 
+/// Extension of the configuration beside a rendered clip.
+pub(crate) const SCENE: &str = "scene.json";
+
 /// What a configuration says that matters here.
 #[derive(Debug, Deserialize)]
 struct Elements {
@@ -26,7 +29,7 @@ pub(super) async fn read(
     let beside;
     let scene = match scene {
         Some(scene) => scene,
-        None => match sidecar::bytes(storage, uri, "scene.json").await? {
+        None => match sidecar::bytes(storage, uri, SCENE).await? {
             Ok(Some(bytes)) => {
                 beside = bytes;
                 match std::str::from_utf8(&beside) {

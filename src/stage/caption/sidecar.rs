@@ -70,7 +70,7 @@ fn text(bytes: &[u8], sidecar: &SidecarCaption) -> Result<Option<String>, String
 }
 
 /// `uri` with another extension.
-fn beside(uri: &str, extension: &str) -> String {
+pub(crate) fn beside(uri: &str, extension: &str) -> String {
     let name = uri.rfind('/').map_or(0, |slash| slash + 1);
     let stem = uri[name..].rfind('.').filter(|dot| *dot > 0).map_or(uri.len(), |dot| name + dot);
     format!("{}.{extension}", &uri[..stem])

@@ -5,6 +5,7 @@ use arrow::array::{Array, new_null_array};
 use arrow::record_batch::RecordBatch;
 
 use super::*;
+use crate::stage::frames;
 use crate::stage::testing::context;
 
 const TEN: Windows = Windows { length: 4.0, stride: 4.0, minimum: 4.0 };
@@ -94,6 +95,13 @@ async fn too_short_is_dropped_and_unreadable_failed() {
     assert_eq!(dropped.text(schema::CLIP_ID).unwrap().value(0), schema::CLIP_ID);
     let failed = split(half_seconds(), &folder.path().join("nowhere.mp4"), (None, None)).await;
     assert_eq!(failed.text(schema::FATE).unwrap().value(0), "failed");
+}
+
+#[test]
+fn windows_of_decoded_clips_are_refused() {
+    let input = schema::with_fields(&schema::clip_schema(), [frames::field(schema::FRAMES, [None; 3])]);
+    let error = SplitStage::new(half_seconds()).output_schema(&input).unwrap_err();
+    assert!(error.to_string().contains("split before you decode"), "{error}");
 }
 
 #[test]
