@@ -6,6 +6,7 @@ mod integration {
     mod cli;
     mod faults;
     mod program;
+    mod render;
     mod resume;
     mod run;
 }

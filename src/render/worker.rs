@@ -106,7 +106,9 @@ pub(super) struct Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.input = None;
-        // It may be gone already.
+        // Whatever it started goes as well; it may be gone already.
+        let group = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -9,9 +9,13 @@ fn the_demo_runs_from_yaml_to_shards() {
     expect_code(&made, 0);
     assert!(stdout(&made).contains("kept"), "{}", stdout(&made));
     let rows = place.query("out", "select count(*) as n, count(distinct clip_id) as ids from clips");
-    assert_eq!((&rows[0]["n"], &rows[0]["ids"]), (&7.into(), &7.into()));
-    let scored = place.query("out", "select count(simdrop_score) as n from clips");
-    assert_eq!(scored[0]["n"], 7);
+    assert_eq!(rows[0]["n"], rows[0]["ids"]);
+    let real = "select count(*) as n, count(simdrop_score) as scored from clips where source = 'real'";
+    assert_eq!(place.query("out", real)[0], serde_json::json!({"n": 6, "scored": 6}));
+    let rendered = "select count(*) as n, count(caption) as captions from clips where generator like 'blender-4%'";
+    let rendered = place.query("out", rendered);
+    assert!(rendered[0]["n"].as_u64() > Some(40) && rendered[0]["n"] == rendered[0]["captions"], "{rendered:?}");
+    assert_eq!(place.query("out", "select count(*) as n from clips where fate = 'failed'")[0]["n"], 0);
 }
 
 #[test]

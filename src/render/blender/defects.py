@@ -143,16 +143,13 @@ def _material_flicker(clip, defect, frames):
             1 + chance.uniform(-0.5, 0.5) * strength,
         )
         jumps.append(jump if chance.random() < share else (0.5, 1.0))
-    nodes = [node for node in (materials.tint(material) for material in used) if node is not None]
+    tints = [tint for tint in (materials.Tint(material) for material in used) if tint.found]
     plain = [(material, tuple(material.diffuse_color)) for material in used]
 
     def change(source):
         hue, brightness = jumps[source]
-        for node in nodes:
-            # Out of the way where nothing jumps: its rounding alone would tell the frame from that of the clean twin.
-            node.mute = (hue, brightness) == (0.5, 1.0)
-            node.inputs["Hue"].default_value = hue
-            node.inputs["Value"].default_value = brightness
+        for tint in tints:
+            tint.set(hue, brightness)
         for material, color in plain:
             turned = np.roll(color[:3], 1 if hue > 0.5 + 0.1 * strength else 0)
             mixed = np.array(color[:3]) * (1 - strength) + turned * strength

@@ -1,7 +1,7 @@
 """Materials: a configuration's MATERIAL enters, a Blender material of procedural nodes leaves.
 
-Patterns hang on the object's own coordinates, so that they move with it. Every colour passes one "tint" node, through
-which the defect material_flicker reaches any material, ours or imported.
+Patterns hang on the object's own coordinates, so that they move with it. A Tint changes the colour of any material,
+ours or imported, for the defect material_flicker.
 """
 
 import math
@@ -11,13 +11,9 @@ import bpy
 from configuration import random_for
 from pictures import to_linear
 
-TINT = "tint"
-
 
 def linear(color, darkest=0.01, lightest=0.86):
-    """An sRGB colour as a linear RGBA albedo that a real surface could have: a white of 1 never gets darker than
-    burnt out.
-    """
+    """An sRGB colour as a linear RGBA albedo that a real surface could have."""
     return tuple(min(max(float(part), darkest), lightest) for part in to_linear(color)) + (1.0,)
 
 
@@ -47,28 +43,37 @@ def plain(name, color, roughness=0.9):
     return material
 
 
-def tint(material):
-    """The node that scales and turns a material's colour, put in if it is not there; None where no surface has a
-    colour.
-    """
-    if not material.use_nodes:
-        return None
-    tree = material.node_tree
-    if TINT in tree.nodes:
-        return tree.nodes[TINT]
-    for node in tree.nodes:
-        socket = node.inputs.get("Base Color") or (node.inputs.get("Color") if node.type.startswith("BSDF") else None)
-        if not node.type.startswith("BSDF") or socket is None:
-            continue
-        adjust = tree.nodes.new("ShaderNodeHueSaturation")
-        adjust.name = TINT
-        if socket.is_linked:
-            tree.links.new(socket.links[0].from_socket, adjust.inputs["Color"])
-        else:
-            adjust.inputs["Color"].default_value = socket.default_value
-        tree.links.new(adjust.outputs["Color"], socket)
-        return adjust
-    return None
+class Tint:
+    """Scales and turns the colour of a material, ours or imported; `found` is False where no surface has a colour."""
+
+    def __init__(self, material):
+        self.found = False
+        self.tree = material.node_tree if material.use_nodes else None
+        for node in list(self.tree.nodes) if self.tree else []:
+            socket = node.inputs.get("Base Color") or node.inputs.get("Color")
+            if node.type.startswith("BSDF") and socket is not None:
+                self.found, self.socket = True, socket
+                self.source = socket.links[0].from_socket if socket.is_linked else None
+                self.node = self.tree.nodes.new("ShaderNodeHueSaturation")
+                if self.source is not None:
+                    self.tree.links.new(self.source, self.node.inputs["Color"])
+                else:
+                    self.node.inputs["Color"].default_value = socket.default_value
+                return
+
+    def set(self, hue, brightness):
+        """A hue of 0.5 and a brightness of 1 leave the colour as it is."""
+        if (hue, brightness) == (0.5, 1.0):
+            # Out of the way, as the node's rounding alone would tell the frame from that of the clean twin.
+            if self.source is not None:
+                self.tree.links.new(self.source, self.socket)
+            else:
+                for link in list(self.socket.links):
+                    self.tree.links.remove(link)
+            return
+        self.node.inputs["Hue"].default_value = hue
+        self.node.inputs["Value"].default_value = brightness
+        self.tree.links.new(self.node.outputs["Color"], self.socket)
 
 
 class _Painter:

@@ -65,6 +65,7 @@ def _prepare_cycles(clip, samples, denoise):
     cycles.transmission_bounces = max(value["bounces"], 6)  # a glass has two walls of two sides each
     cycles.transparent_max_bounces = 8
     cycles.volume_bounces = min(value["bounces"], 1)
+    cycles.volume_step_rate, cycles.volume_max_steps = 3.0, 96  # the grid of smoke is coarse: finer steps find nothing
     cycles.caustics_reflective = cycles.caustics_refractive = False
     cycles.sample_clamp_indirect = 6.0
     cycles.blur_glossy = 0.5
@@ -194,8 +195,7 @@ def render_once(clip, source):
     # Noise differs from frame to frame, as in any real render, but the same frame always has the same noise.
     if clip.scene.render.engine == "CYCLES":
         clip.scene.cycles.seed = (clip.configuration["seed"] * 1009 + source * 7919) % 2147483647
-    bpy.ops.render.render(write_still=True)
-    channels, attributes = pictures.read_exr(clip.scene.render.filepath)
+    channels, attributes = _execute(clip.scene)
     if "Combined.A" not in channels:
         raise RuntimeError("Blender wrote no picture; it may lack memory, or a display driver for Workbench")
     passes = {"color": np.stack([channels[f"Combined.{name}"] for name in "RGBA"], axis=-1)}
@@ -203,6 +203,13 @@ def render_once(clip, source):
     if clip.scene.render.engine == "CYCLES" and any(thing.is_volume for thing in clip.items):
         _add_volume(clip, passes)
     return passes
+
+
+def _execute(scene):
+    """Render, and read the file of passes: channels and attributes."""
+    scene.update_tag()  # with persistent data, settings of the scene alone would be those of the render before
+    bpy.ops.render.render(write_still=True)
+    return pictures.read_exr(scene.render.filepath)
 
 
 def _surfaces(clip, channels, attributes):
@@ -230,32 +237,29 @@ def _add_volume(clip, passes):
     volumes = [thing for thing in clip.items if thing.is_volume]
     shown = {thing.object for thing in volumes}
     solids = [thing for thing in scene.objects if thing.type == "MESH" and thing not in shown]
-    usual = (
-        scene.render.film_transparent,
-        scene.cycles.samples,
-        scene.cycles.use_denoising,
-        [thing.is_holdout for thing in solids],
-    )
     hidden = [thing.object.hide_render for thing in volumes]
-    scene.cycles.samples, scene.cycles.use_denoising = MATTE_SAMPLES, False
+    holdouts = [thing.is_holdout for thing in solids]
+    cycles = scene.cycles
+    usual = (cycles.samples, cycles.use_denoising, cycles.max_bounces)
+    was_transparent = scene.render.film_transparent
+    cycles.samples, cycles.use_denoising, cycles.max_bounces = MATTE_SAMPLES, False, 0
     for thing in volumes:
         thing.object.hide_render = True
-    bpy.ops.render.render(write_still=True)
-    channels, attributes = pictures.read_exr(scene.render.filepath)
-    passes.update(_surfaces(clip, channels, attributes))
+    passes.update(_surfaces(clip, *_execute(scene)))
     for thing, was_hidden in zip(volumes, hidden):
         thing.object.hide_render = was_hidden
-    scene.render.film_transparent = True
-    for thing in solids:
-        thing.is_holdout = True
-    bpy.ops.render.render(write_still=True)
-    alpha = np.clip(pictures.read_exr(scene.render.filepath)[0]["Combined.A"], 0.0, 1.0)
-    scene.render.film_transparent, scene.cycles.samples, scene.cycles.use_denoising, holdouts = usual
-    for thing, is_holdout in zip(solids, holdouts):
-        thing.is_holdout = is_holdout
-    if "coverage" in passes:
-        passes["coverage"] = 1 - (1 - passes["coverage"]) * (1 - alpha)
-    passes["index"][(passes["index"] == 0) & (alpha > 0.5)] = volumes[0].number
+    if "matte" in clip.configuration["truth"] or "instances" in clip.configuration["truth"]:
+        scene.render.film_transparent = True
+        for thing in solids:
+            thing.is_holdout = True
+        alpha = np.clip(_execute(scene)[0]["Combined.A"], 0.0, 1.0)
+        for thing, was_holdout in zip(solids, holdouts):
+            thing.is_holdout = was_holdout
+        if "coverage" in passes:
+            passes["coverage"] = 1 - (1 - passes["coverage"]) * (1 - alpha)
+        passes["index"][(passes["index"] == 0) & (alpha > 0.5)] = volumes[0].number
+    scene.render.film_transparent = was_transparent
+    cycles.samples, cycles.use_denoising, cycles.max_bounces = usual
 
 
 def _coverage(clip, channels, attributes):
