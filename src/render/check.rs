@@ -112,6 +112,9 @@ fn check_group(group: &SceneGroup, at: &str, found: &mut Found) {
 
     let place = inner("lights");
     found.number(&place, "count", lights.count.as_ref(), 0.0, 16.0);
+    for (axis, number) in lights.position.iter().flatten().enumerate() {
+        found.number(&place, &format!("position[{axis}]"), Some(number), -1000.0, 1000.0);
+    }
     found.number(&place, "temperature_k", lights.temperature_k.as_ref(), 1000.0, 20_000.0);
     found.number(&place, "intensity", lights.intensity.as_ref(), 0.0, 100.0);
     found.number(&place, "size", lights.size.as_ref(), 0.0, 50.0);

@@ -176,7 +176,11 @@ impl Drawing<'_> {
             .map(|number| {
                 // Around the scene, the first at one side of it and the second at the other.
                 let side = if number % 2 == 0 { 1.0 } else { -1.0 };
-                let position = [side * draws.between(1.5, 3.5), draws.between(-3.5, -1.0), draws.between(2.0, 4.0)];
+                let usual = [side * draws.between(1.5, 3.5), draws.between(-3.5, -1.0), draws.between(2.0, 4.0)];
+                let position = match &spec.position {
+                    Some(place) => [0, 1, 2].map(|axis: usize| draws.number(&place[axis])),
+                    None => usual,
+                };
                 Light {
                     kind: "area".to_owned(),
                     position: position.map(rounded),

@@ -250,6 +250,10 @@ pub struct LightsSpec {
     /// How many. Default: 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<Number>,
+    /// Place in metres: x, y and z, each a number or a distribution; all lamps aim at the subject in the middle. Default: to
+    /// both sides in front of it, 2 to 4 m up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<[Number; 3]>,
     /// Colour temperature in kelvin. Default: 3200 to 7500.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature_k: Option<Number>,
