@@ -5,7 +5,7 @@ SHELL := bash
 .NOTPARALLEL:
 # The tests need the ffmpeg command as well.
 test test-rust test-python: SETUP_FOR := test
-.PHONY: help setup build demo test test-rust test-python bench lint schemas clean
+.PHONY: help setup blender build demo test test-rust test-python bench lint schemas clean
 
 # A library of your own, such as that of the wheel onnxruntime-gpu, goes before the one that `make setup` fetches.
 export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so
@@ -21,6 +21,9 @@ help: ## list the commands
 
 setup: ## install what is missing: system packages, ONNX Runtime
 	@scripts/setup.sh $(SETUP_FOR)
+
+blender: ## optional: Blender as a Python module, people, panoramas; 900 MB
+	@scripts/setup-blender.sh
 
 build: setup ## build target/release/simdrop
 	@$(CARGO) build $(PROFILE) --bin simdrop

@@ -16,6 +16,7 @@ python=.deps/venv/bin/python
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+"$python" tests/python/check_render.py
 target/release/simdrop run pipelines/demo.yaml --set "output.path=$work/demo" --progress none >/dev/null
 "$python" tests/python/check_shards.py "$work/demo"
 "$python" tests/python/check_hostile.py
