@@ -22,6 +22,14 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+    /// A source of the pipeline cannot be listed.
+    #[error("{message}")]
+    Source {
+        /// Place of the source in the pipeline, from 0.
+        index: usize,
+        /// What is wrong and what to do.
+        message: String,
+    },
     /// Storage did not do what was asked.
     #[error("{action} {uri}: {source}")]
     Storage {
@@ -113,10 +121,18 @@ impl Error {
         }
     }
 
+    /// This error, placed at a source of the pipeline where it is about the configuration.
+    pub fn at_source(self, index: usize) -> Self {
+        match self {
+            Self::Config(message) => Self::Source { index, message },
+            other => other,
+        }
+    }
+
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Config(_) | Self::Diagnostics(_) | Self::Stage { .. } => Blame::User,
+            Self::Config(_) | Self::Diagnostics(_) | Self::Stage { .. } | Self::Source { .. } => Blame::User,
             Self::Internal(_) => Blame::Simdrop,
             Self::DataFusion(error) => match error.find_root() {
                 datafusion::error::DataFusionError::External(inner) => {

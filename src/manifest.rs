@@ -51,7 +51,7 @@ impl Manifest {
             .sources
             .iter()
             .enumerate()
-            .map(|(number, source)| list_source(number, source, storage))
+            .map(|(number, source)| list_source(number, source, storage).map_err(|error| error.at_source(number)))
             .collect::<Result<Vec<_>>>()?;
         let schema = union(&batches)?;
         let padded = batches
@@ -61,6 +61,12 @@ impl Manifest {
         let rows = identify(sort(&concat_batches(&schema, &padded)?)?)?;
         let units = cut(&rows, fingerprint, spec.run.clips_per_unit, &companions(spec))?;
         Ok(Self { schema, units })
+    }
+
+    /// What is wrong with each source that cannot be listed; blocking.
+    pub fn problems(spec: &PipelineSpec, storage: &Storage) -> Vec<Error> {
+        let list = |(number, source)| list_source(number, source, storage).err().map(|error| error.at_source(number));
+        spec.sources.iter().enumerate().filter_map(list).collect()
     }
 
     /// Number of rows.

@@ -29,7 +29,7 @@ pub(super) fn load(args: &PipelineArgs) -> Result<LoadedSpec> {
 /// An error about a stage gets the place of the stage in the file.
 pub(super) fn place(loaded: &LoadedSpec, error: Error) -> Error {
     match error {
-        Error::Stage { .. } => diagnostic(loaded, &error).into(),
+        Error::Stage { .. } | Error::Source { .. } => diagnostic(loaded, &error).into(),
         other => other,
     }
 }
@@ -40,6 +40,7 @@ fn diagnostic(loaded: &LoadedSpec, error: &Error) -> Diagnostic {
     let (message, help) = message_and_help(&text);
     match error {
         Error::Stage { index, .. } => loaded.diagnose(&format!("stages[{index}]"), message, help),
+        Error::Source { index, .. } => loaded.diagnose(&format!("sources[{index}]"), message, help),
         _ => Diagnostic::new(message).help(help),
     }
 }
@@ -120,11 +121,20 @@ pub(super) async fn validate(args: PipelineArgs) -> Result<()> {
         Ok(manifest) => Arc::clone(&manifest.schema),
         Err(_) => schema::clip_schema(),
     };
+    let listed = manifest.is_ok();
     match manifest {
         Ok(manifest) => sources(&manifest, &mut report)?,
-        Err(error) => problems.push(error),
+        Err(error) => {
+            let (spec, storage) = (spec.clone(), context.storage.clone());
+            let all = tokio::task::spawn_blocking(move || Manifest::problems(&spec, &storage)).await;
+            let all = all.map_err(Error::internal)?;
+            problems.extend(if all.is_empty() { vec![error] } else { all });
+        }
     }
-    problems.extend(stages(spec, &columns, &context, &mut report).await);
+    // Lists bring columns of their own, which stages that follow may need.
+    if listed || spec.sources.iter().all(|source| source.path.is_some()) {
+        problems.extend(stages(spec, &columns, &context, &mut report).await);
+    }
     let root = context.storage.locate(&spec.output.path)?;
     match output(spec, &root).await {
         Ok(line) => writeln!(report, "output         {line}").map_err(Error::internal)?,
@@ -211,7 +221,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
     let spec = &loaded.spec;
     let context = prepare::context(spec)?;
     let fingerprint = prepare::fingerprint(spec).map_err(|error| place(&loaded, error))?;
-    let manifest = local::list(spec, &fingerprint, &context).await?;
+    let manifest = local::list(spec, &fingerprint, &context).await.map_err(|error| place(&loaded, error))?;
     let root = context.storage.locate(&spec.output.path)?;
     let files = manifest.units.iter().map(|unit| object_store::ObjectMeta {
         location: commit::unit_file(&root, &fingerprint, &unit.id).path().clone(),

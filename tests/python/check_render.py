@@ -157,7 +157,7 @@ def check_pairs(clips, problems, need_clean):
                 [clip.scene["id"], clip.scene["scene_id"]] == [clip.path.stem, clip.row["scene_id"]],
                 f"{clip.name}: the list and the configuration name other scenes",
             )
-        problems.counts["pairs"] += len(group) - len(clean)
+        problems.counts["pairs"] += len(group) - 1
 
 
 def check_lengths(clip, problems):
