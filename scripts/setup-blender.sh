@@ -117,7 +117,7 @@ def registry():
             name, _, value = line.partition("=")
             if name.strip() == "registry" and value.strip():
                 return os.path.expandvars(value.strip().strip("\"'"))
-    return "https://registry.npmjs.org/"
+    sys.exit("error: which registry npm packages come from is not known; install npm, or set npm_config_registry to its address")
 
 
 name = f"{package.rsplit('/', 1)[-1]}-{version}.tgz"
