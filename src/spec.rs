@@ -23,6 +23,7 @@ mod tree;
 mod types;
 mod yaml;
 
+pub(crate) use check::Found;
 pub use check::{Mistake, check, is_name};
 pub use diagnostics::{Diagnostic, Diagnostics, Look};
 pub use environment::Environment;

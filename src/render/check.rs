@@ -8,7 +8,7 @@ use super::distribution::{Choice, Number};
 use super::draw::group_name;
 use super::elements::{Family, PhysicsKind, Shape};
 use super::spec::{SceneGroup, ScenesSpec};
-use crate::spec::{Document, Mistake};
+use crate::spec::{Document, Found, Mistake, is_name};
 
 impl Document for ScenesSpec {
     const NAME: &'static str = "a file of scenes";
@@ -21,8 +21,7 @@ impl Document for ScenesSpec {
 
     fn check(&self) -> Vec<Mistake> {
         let mut found = Found(Vec::new());
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.name.is_empty() || !self.name.chars().all(is_name) {
+        if !is_name(&self.name) {
             found.add("name", format!("`{}` is no name for a collection", self.name), "letters, digits, `-` and `_`");
         }
         for (side, pixels) in [("width", self.render.width), ("height", self.render.height)] {
@@ -48,13 +47,15 @@ impl Document for ScenesSpec {
     }
 }
 
-struct Found(Vec<Mistake>);
+/// Checks of distributions.
+trait Distributions {
+    /// A number has to stay between `least` and `most`.
+    fn number(&mut self, at: &str, field: &str, number: Option<&Number>, least: f64, most: f64);
+    /// A choice needs something to choose from.
+    fn choice<T: Ord + Clone>(&mut self, at: &str, field: &str, choice: Option<&Choice<T>>);
+}
 
-impl Found {
-    fn add(&mut self, path: impl Into<String>, message: impl Into<String>, help: impl Into<String>) {
-        self.0.push(Mistake { path: path.into(), message: message.into(), help: help.into() });
-    }
-
+impl Distributions for Found {
     fn number(&mut self, at: &str, field: &str, number: Option<&Number>, least: f64, most: f64) {
         if let Some(problem) = number.and_then(|number| number.problem(least, most)) {
             self.add(format!("{at}.{field}"), format!("`{field}` {problem}"), "");

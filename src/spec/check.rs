@@ -96,10 +96,13 @@ pub fn check(spec: &PipelineSpec) -> Vec<Mistake> {
 /// Less than this cannot hold the frames of one small clip beside the packets and pictures of its decoder.
 const LEAST_MEMORY: u64 = 64 << 20;
 
-struct Found(Vec<Mistake>);
+/// Mistakes that were found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Found(pub(crate) Vec<Mistake>);
 
 impl Found {
-    fn add(&mut self, path: impl Into<String>, message: impl Into<String>, help: impl Into<String>) {
+    /// One more.
+    pub(crate) fn add(&mut self, path: impl Into<String>, message: impl Into<String>, help: impl Into<String>) {
         self.0.push(Mistake { path: path.into(), message: message.into(), help: help.into() });
     }
 }
