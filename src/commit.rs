@@ -33,15 +33,9 @@ pub async fn write_receipt(root: &Location, fingerprint: &str, unit: &str, recei
 
 /// Whether all files that a dataset lists are there, with their sizes.
 pub async fn is_whole(root: &Location, dataset: &Dataset) -> Result<bool> {
-    let (shards, clips) = (sizes(&root.join(SHARDS)).await?, sizes(&root.join(CLIPS)).await?);
-    let there = |path: &str, bytes: u64| {
-        let of = |folder: &str, files: &HashMap<String, u64>| {
-            path.strip_prefix(folder)?.strip_prefix('/').and_then(|name| files.get(name).copied())
-        };
-        of(SHARDS, &shards).or_else(|| of(CLIPS, &clips)) == Some(bytes)
-    };
-    let kept = dataset.shards.iter().chain(&dataset.dropped_shards).all(|shard| there(&shard.path, shard.bytes));
-    Ok(kept && dataset.clips.iter().all(|file| there(&file.path, file.bytes)))
+    let files = Files::list(root).await?;
+    let kept = dataset.shards.iter().chain(&dataset.dropped_shards).all(|shard| files.has(&shard.path, shard.bytes));
+    Ok(kept && dataset.clips.iter().all(|clips| files.has(&clips.path, clips.bytes)))
 }
 
 /// Names of the units that have a receipt.
@@ -62,23 +56,36 @@ pub async fn read_receipts(
     if names.is_empty() {
         return Ok(found);
     }
-    let (shards, clips) = (sizes(&root.join(SHARDS)).await?, sizes(&root.join(CLIPS)).await?);
-    let whole = |path: &str, bytes: u64| {
-        let below = |folder: &str| path.strip_prefix(folder)?.strip_prefix('/');
-        let there =
-            below(SHARDS).and_then(|name| shards.get(name)).or_else(|| below(CLIPS).and_then(|name| clips.get(name)));
-        there == Some(&bytes)
-    };
+    let files = Files::list(root).await?;
     for unit in names.keys().filter_map(|name| name.strip_suffix(".json")).filter(|unit| units.contains(unit)) {
         let file = folder.join(&format!("{unit}.json"));
         // A receipt that cannot be read costs doing its unit again, nothing more.
         let Ok(receipt) = serde_json::from_slice::<Receipt>(&file.read().await?) else { continue };
-        let files = receipt.files();
-        if files.iter().all(|(path, bytes)| whole(path, *bytes)) {
+        if receipt.files().iter().all(|(path, bytes)| files.has(path, *bytes)) {
             found.insert(unit.to_owned(), receipt);
         }
     }
     Ok(found)
+}
+
+/// What lies in the folders of a dataset.
+struct Files {
+    shards: HashMap<String, u64>,
+    clips: HashMap<String, u64>,
+}
+
+impl Files {
+    async fn list(root: &Location) -> Result<Self> {
+        Ok(Self { shards: sizes(&root.join(SHARDS)).await?, clips: sizes(&root.join(CLIPS)).await? })
+    }
+
+    /// Whether the file at `path`, relative to the dataset, is there with this size.
+    fn has(&self, path: &str, bytes: u64) -> bool {
+        let of = |folder: &str, files: &HashMap<String, u64>| {
+            path.strip_prefix(folder)?.strip_prefix('/').and_then(|name| files.get(name).copied())
+        };
+        of(SHARDS, &self.shards).or_else(|| of(CLIPS, &self.clips)) == Some(bytes)
+    }
 }
 
 /// Names below a folder and their sizes.

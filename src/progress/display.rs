@@ -99,7 +99,8 @@ impl Snapshot {
     }
 }
 
-fn round(value: f64) -> f64 {
+/// To thousandths: what snapshots show.
+pub(crate) fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
@@ -177,7 +178,8 @@ pub(crate) fn logs_are_json() {
 }
 
 /// Takes the bar off the terminal when the run is over, however it ended.
-struct Bar(ProgressBar);
+#[derive(Debug)]
+pub(crate) struct Bar(pub(crate) ProgressBar);
 
 impl Drop for Bar {
     fn drop(&mut self) {

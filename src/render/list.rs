@@ -7,7 +7,6 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 
 use super::caption;
-use super::draw::group_name;
 use super::scene::Scene;
 use super::spec::ScenesSpec;
 use crate::error::Result;
@@ -32,7 +31,6 @@ pub(super) fn parquet(spec: &ScenesSpec, scenes: &[Scene], blender: &str) -> Res
     let text = |value: &dyn Fn(&Scene) -> Option<String>| -> ArrayRef {
         Arc::new(StringArray::from_iter(scenes.iter().map(value)))
     };
-    debug_assert!(scenes.iter().all(|scene| spec.scenes.iter().any(|group| group_name(group) == scene.group)));
     let columns: Vec<(&str, ArrayRef)> = vec![
         (schema::URI, text(&|scene| Some(format!("{}.mp4", scene.id)))),
         (schema::DATASET, text(&|scene| Some(scene.collection.clone()))),

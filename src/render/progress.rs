@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
-use crate::progress::display::{ProgressMode, bars, logs_are_json, write_line};
+use crate::progress::display::{Bar, ProgressMode, bars, logs_are_json, round, write_line};
 
 /// Counts of a render.
 #[derive(Debug)]
@@ -107,19 +107,6 @@ impl RenderSnapshot {
             .eta_s
             .map_or_else(String::new, |eta| format!(", {} left", HumanDuration(Duration::from_secs_f64(eta.min(1e9)))));
         format!("{}/{} clips, {:.2} frames/s{eta}; failed {}", self.clips, self.of, self.frames_per_s, self.failed)
-    }
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
-}
-
-/// Takes the bar off the terminal, however the render ended.
-struct Bar(ProgressBar);
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
     }
 }
 
