@@ -15,6 +15,7 @@ import shapes
 from configuration import material, random_for
 
 SIDE_VERTICES = 34
+PATTERN = "pattern"  # the attribute with each vertex's place on the cloth as it was cut, for the material's pattern
 SETTLING_SECONDS = 0.8  # a flag or a curtain moves already when the clip starts
 
 
@@ -25,9 +26,10 @@ def add_cloth(clip, objects, kind):
     right = np.array([math.cos(azimuth), math.sin(azimuth), 0.0])
     largest = max([max(thing.size) for thing in objects], default=0.9)
     builder = {"cloth_drop": _sheet, "flag": _flag, "curtain": _curtain}[kind]
-    vertices, faces, pinned, helpers = builder(clip, objects, largest, right)
+    vertices, faces, cut, pinned, helpers = builder(clip, objects, largest, right)
     mesh = bpy.data.meshes.new("cloth")
     mesh.from_pydata([tuple(vertex) for vertex in vertices], [], faces)
+    mesh.attributes.new(PATTERN, "FLOAT_VECTOR", "POINT").data.foreach_set("vector", cut.astype(np.float32).ravel())
     shapes.shade_smooth(mesh)
     mesh.materials.append(_material(clip, objects, largest))
     thing = item.from_mesh(clip, "cloth", mesh)
@@ -46,12 +48,16 @@ def add_cloth(clip, objects, kind):
     thing.size = tuple(float(part) for part in np.ptp(thing.vertices[0], axis=0))
 
 
-def _grid(corner, along, up, columns, rows, bulge=None):
-    vertices = []
+def _grid(corner, along, up, columns, rows, bulge):
+    """Vertices, faces, and the vertices' places on the flat cloth, which lies in x and z as every pattern changes
+    along them.
+    """
+    vertices, cut = [], []
     for row in range(rows):
         for column in range(columns):
-            point = corner + along * (column / (columns - 1)) + up * (row / (rows - 1))
-            vertices.append(point + (bulge(column / (columns - 1), row / (rows - 1)) if bulge else 0))
+            u, v = column / (columns - 1), row / (rows - 1)
+            vertices.append(corner + along * u + up * v + bulge(u, v))
+            cut.append((u * np.linalg.norm(along), 0.0, v * np.linalg.norm(up)))
     faces = [
         (
             row * columns + column,
@@ -62,7 +68,7 @@ def _grid(corner, along, up, columns, rows, bulge=None):
         for row in range(rows - 1)
         for column in range(columns - 1)
     ]
-    return np.array(vertices), faces
+    return np.array(vertices), faces, np.array(cut)
 
 
 def _sheet(clip, objects, largest, right):
@@ -117,10 +123,10 @@ def _flag(clip, objects, largest, right):
     front = np.array([-right[1], right[0], 0.0])
     ripple = lambda u, v: front * 0.04 * height * u * math.sin(7 * u + 2 * v)  # noqa: E731
     corner = start + np.array([0, 0, height * 0.98 - fall]) + right * 0.02 * height
-    vertices, faces = _grid(corner, right * width, np.array([0, 0, fall]), columns, rows, ripple)
+    cloth = _grid(corner, right * width, np.array([0, 0, fall]), columns, rows, ripple)
     pinned = [row * columns for row in range(rows)]
     wind = _wind(clip, start, right + front * 0.25, 3.0 + 5.0 * clip.configuration["physics"]["speed"])
-    return vertices, faces, pinned, wind
+    return *cloth, pinned, wind
 
 
 def _curtain(clip, objects, largest, right):
@@ -134,10 +140,10 @@ def _curtain(clip, objects, largest, right):
     _pole(clip, start + up - right * 0.06 * width, start + up + right * 1.06 * width, 0.016 * height)
     columns, rows = SIDE_VERTICES + 20, SIDE_VERTICES
     pleat = lambda u, v: front * 0.035 * height * math.sin(u * 2 * math.pi * 7)  # noqa: E731
-    vertices, faces = _grid(start + np.array([0, 0, 0.03 * height]), right * width, up * 0.97, columns, rows, pleat)
+    cloth = _grid(start + np.array([0, 0, 0.03 * height]), right * width, up * 0.97, columns, rows, pleat)
     pinned = [(rows - 1) * columns + column for column in range(columns)]
     wind = _wind(clip, start, -front + right * 0.2, 1.0 + 2.0 * clip.configuration["physics"]["speed"])
-    return vertices, faces, pinned, wind
+    return *cloth, pinned, wind
 
 
 def _beside(objects, right):
@@ -185,7 +191,7 @@ def _material(clip, objects, size):
         color, second = given["color2"], given["color"]
     kind = chance.choice(("fabric", "stripes", "checker", "plastic"))
     value = material({"kind": kind, "color": color, "color2": second, "roughness": 0.85, "scale": 1.0}, "cloth")
-    return materials.make_material(clip.configuration, value, "cloth", 1.6 * size)
+    return materials.make_material(clip.configuration, value, "cloth", 1.6 * size, PATTERN)
 
 
 def _add_modifier(thing, physics, pinned, kind):

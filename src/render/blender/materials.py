@@ -1,6 +1,7 @@
 """Materials: a configuration's MATERIAL enters, a Blender material of procedural nodes leaves.
 
-Patterns hang on the object's own coordinates, so that they move with it. A Tint changes the colour of any material,
+Patterns hang on the object's own coordinates, so that they move with it, or, on a mesh that changes its form, on an
+attribute that each vertex keeps. A Tint changes the colour of any material,
 ours or imported, for the defect material_flicker.
 """
 
@@ -17,8 +18,8 @@ def linear(color, darkest=0.01, lightest=0.86):
     return tuple(min(max(float(part), darkest), lightest) for part in to_linear(color)) + (1.0,)
 
 
-def make_material(configuration, value, name, size):
-    """A material for something of the longest side `size`."""
+def make_material(configuration, value, name, size, attribute=None):
+    """A material for something of the longest side `size`; `attribute` names the vertices' places in the pattern."""
     material = bpy.data.materials.new(name)
     material.use_nodes = True
     material.diffuse_color = linear(value["color"])
@@ -26,7 +27,7 @@ def make_material(configuration, value, name, size):
     material.metallic = 1.0 if value["kind"] == "metal" else 0.0
     tree = material.node_tree
     tree.nodes.clear()
-    painter = _Painter(tree, value, random_for(configuration, f"material {name}"), size)
+    painter = _Painter(tree, value, random_for(configuration, f"material {name}"), size, attribute)
     getattr(painter, value["kind"])()
     return material
 
@@ -79,8 +80,9 @@ class Tint:
 class _Painter:
     """Builds the nodes of one material."""
 
-    def __init__(self, tree, value, random, size):
+    def __init__(self, tree, value, random, size, attribute):
         self.tree, self.value, self.random, self.size = tree, value, random, max(size, 1e-6)
+        self.attribute = attribute
         self.output = tree.nodes.new("ShaderNodeOutputMaterial")
         self.shader = tree.nodes.new("ShaderNodeBsdfPrincipled")
         tree.links.new(self.shader.outputs[0], self.output.inputs["Surface"])
@@ -102,7 +104,10 @@ class _Painter:
 
     def place(self, repeats, stretch=(1.0, 1.0, 1.0)):
         """Coordinates in which the object's longest side is `repeats` long, times the material's scale."""
-        position = self.node("ShaderNodeTexCoord").outputs["Object"]
+        if self.attribute is None:
+            position = self.node("ShaderNodeTexCoord").outputs["Object"]
+        else:
+            position = self.node("ShaderNodeAttribute", attribute_name=self.attribute).outputs["Vector"]
         mapping = self.node("ShaderNodeMapping")
         factor = repeats * self.value["scale"] / self.size
         mapping.inputs["Scale"].default_value = tuple(factor * part for part in stretch)
