@@ -18,6 +18,9 @@ from fluid_solver import Liquid, Smoke
 LIQUID_CELLS = 26
 SMOKE_CELLS = 38
 PARTICLES_A_SIDE = 2  # eight in a cell
+WALL = 0.03  # the tank's walls, as a share of its inner side
+BOTTOM = 0.2  # its bottom, as a share of a wall
+GAP = 0.003  # between a wall and the liquid, whose surfaces would flicker where they coincide
 
 
 def add_fluid(clip, objects, kind):
@@ -37,6 +40,7 @@ def _add_liquid(clip, objects, largest):
     middle = _middle(objects)
     cell = max(side, height) / LIQUID_CELLS
     shape = np.maximum(np.round(np.array([side, side, height]) / cell).astype(int), 8)
+    side = float(shape[0] * cell)  # the walls stand where the cells end
     origin = middle - np.array([side / 2, side / 2, 0.0])
     obstacles = _Obstacles(objects, origin, cell)
     solid = obstacles.solid(shape)
@@ -58,7 +62,7 @@ def _add_liquid(clip, objects, largest):
     velocities = np.zeros_like(points)
     velocities[falling, 2] = -physics["speed"] * 0.5
     liquid = Liquid(shape, cell, solid, points / cell, velocities / cell, obstacles.push)
-    surface = _Surface(clip, cell)
+    surface = _Surface(clip, cell, origin + side * np.array([GAP, GAP, BOTTOM * WALL]), origin + side * (1 - GAP))
     meshes = []
     for frame in range(clip.span):
         if frame:
@@ -128,9 +132,11 @@ def _is_inside(tree, point):
 
 
 class _Surface:
-    """Particles to a smooth mesh, by Blender's geometry nodes."""
+    """Particles to a smooth mesh, by Blender's geometry nodes, between the walls that `low` and `high` give."""
 
-    def __init__(self, clip, cell):
+    def __init__(self, clip, cell, low, high):
+        # A particle is a ball, and the surface is that of balls: it reaches beyond the wall at which its middle stops.
+        self.low, self.high = low, np.array([high[0], high[1], np.inf])
         self.source = bpy.data.meshes.new("particles")
         self.thing = bpy.data.objects.new("particles", self.source)
         clip.collection.objects.link(self.thing)
@@ -158,6 +164,7 @@ class _Surface:
         graph = bpy.context.evaluated_depsgraph_get()
         mesh = bpy.data.meshes.new_from_object(self.thing.evaluated_get(graph))
         mesh.name = f"liquid_{frame}"
+        shapes.set_coordinates(mesh, np.clip(shapes.coordinates(mesh), self.low, self.high))
         mesh.polygons.foreach_set("use_smooth", np.ones(len(mesh.polygons), dtype=bool))
         return mesh
 
@@ -276,8 +283,8 @@ def _smoke_item(clip, shape, cell, origin, history, material):
 
 def _add_tray(clip, middle, side, height):
     """Low walls around the liquid, which would look cut off without them."""
-    wall, half = 0.03 * side, side / 2
-    parts = [shapes.box((0, 0, wall * 0.1), (side, side, wall * 0.2))]
+    wall, half = WALL * side, side / 2
+    parts = [shapes.box((0, 0, wall * BOTTOM / 2), (side, side, wall * BOTTOM))]
     for sign in (-1, 1):
         parts.append(shapes.box((sign * (half + wall / 2), 0, height / 2), (wall, side + 2 * wall, height)))
         parts.append(shapes.box((0, sign * (half + wall / 2), height / 2), (side, wall, height)))
