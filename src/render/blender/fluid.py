@@ -20,6 +20,8 @@ SMOKE_CELLS = 38
 PARTICLES_A_SIDE = 2  # eight in a cell
 WALL = 0.03  # the tank's walls, as a share of its inner side
 BOTTOM = 0.2  # its bottom, as a share of a wall
+FADE_HEIGHT = 0.5  # the share of its box from which on smoke thins out, to nothing at the top
+FADE_SIDE = 0.2  # and so near to the sides
 GAP = 0.003  # between a wall and the liquid, whose surfaces would flicker where they coincide
 
 
@@ -228,16 +230,26 @@ def _add_smoke(clip, objects, largest):
     gravity = np.array(clip.scene.gravity)
     length = float(np.linalg.norm(gravity))
     up = -gravity / length if length > 1e-6 else np.zeros(3)
+    fade = _fade(shape)
     history = []
     steps = 2 if fps < 14 else 1
     for frame in range(int(fps * 0.7) + clip.span):
         for _ in range(steps):
             smoke.advance(1 / (fps * steps), up, 0.3 * length, 0.3 + 0.35 * physics["speed"])
-        history.append(smoke.density.astype(np.float32).ravel())
+        history.append((smoke.density * fade).astype(np.float32).ravel())
     history = history[-clip.span :]
     if not np.isfinite(history[-1]).all():
         raise RuntimeError("the simulation of the smoke did not stay finite; lower physics.speed or physics.gravity")
     _smoke_item(clip, shape, cell, origin, history, _smoke_material(side, chance))
+
+
+def _fade(shape):
+    """How much of the smoke is seen in each cell: it would be cut off flat where it leaves the box."""
+    x, y, z = [(np.arange(count) + 0.5) / count for count in shape]
+    sides = [np.clip(np.minimum(place, 1 - place) / FADE_SIDE, 0, 1) for place in (x, y)]
+    share = [*sides, np.clip((1 - z) / (1 - FADE_HEIGHT), 0, 1)]
+    x, y, z = [part * part * (3 - 2 * part) for part in share]
+    return x[:, None, None] * y[None, :, None] * z[None, None, :]
 
 
 def _smoke_item(clip, shape, cell, origin, history, material):
