@@ -23,6 +23,7 @@ STEPS_A_SECOND = 120
 DENSITY = 400.0
 FLOOR_SIDE = 200.0
 RAMP_DEGREES = (20.0, 45.0)
+OVERHANG = 0.06  # how far the middle of what tips over lies beyond the edge below, as a share of the lower body's width
 
 
 def add_physics(clip, objects, gravity):
@@ -94,20 +95,47 @@ def _collision(clip, objects):
 
 
 def _stack(clip, objects):
+    """A tower that leans a little too far to stand, and a last body that falls onto it."""
     chance = random_for(clip.configuration, "stack")
+    way = sideways(clip) * chance.choice((-1, 1)) + 0.5 * chance.uniform(-1, 1) * _across(sideways(clip))
+    way /= np.linalg.norm(way)
+    rotations = [placement.rotation_of(thing.configuration) for thing in objects]
+    turned = [thing.local @ rotation.T for thing, rotation in zip(objects, rotations)]
+    # The last one may bounce off: the others have to topple without it, unless there is only one other.
+    standing = max(len(objects) - 1, min(len(objects), 2))
+    lean = _lean(turned[:standing], [_mass(thing) for thing in objects[:standing]], way)
     top, bodies = 0.0, []
-    for index, thing in enumerate(objects):
-        rotation = placement.rotation_of(thing.configuration)
-        turned = thing.local @ rotation.T
+    for index, (thing, rotation, points) in enumerate(zip(objects, rotations, turned)):
         pose = np.eye(4)
         pose[:3, :3] = rotation
         falling = len(objects) > 1 and index == len(objects) - 1
         gap = 0.35 * max(thing.size) if falling else 0.002
-        offset = 0.06 * max(thing.size)
-        pose[:3, 3] = (chance.uniform(-offset, offset), chance.uniform(-offset, offset), top + gap - turned[:, 2].min())
-        top += gap + float(np.ptp(turned[:, 2]))
+        offset = 0.02 * max(thing.size)
+        place = way * lean * min(index, standing - 1) + _across(way) * chance.uniform(-offset, offset)
+        pose[:3, 3] = (*place[:2], top + gap - points[:, 2].min())
+        top += gap + float(np.ptp(points[:, 2]))
         bodies.append((pose, None))
     return bodies, None
+
+
+def _lean(turned, masses, way):
+    """How far each body has to lie beyond the one below it so that two or more of them tip over an edge."""
+    reaches = [(float((points @ way).max()), float(np.ptp(points @ way))) for points in turned]
+    lean = 0.0
+    while len(turned) > 1:
+        for below in range(max(len(turned) - 2, 1)):
+            above = np.arange(below + 1, len(turned))
+            middle = float(np.average(above * lean, weights=np.array(masses)[above]))
+            edge, width = reaches[below]
+            if middle > below * lean + edge + OVERHANG * width:
+                return lean
+        lean += 0.01 * max(width for _, width in reaches)
+    return lean
+
+
+def _across(way):
+    """Horizontally to the left of a horizontal direction."""
+    return np.array([-way[1], way[0], 0.0])
 
 
 def _ramp(clip, objects):
@@ -116,7 +144,7 @@ def _ramp(clip, objects):
     # Steeper than what friction holds, or nothing would move.
     degrees = math.degrees(math.atan(clip.configuration["physics"]["friction"])) + 12
     angle = math.radians(min(max(degrees, RAMP_DEGREES[0]), RAMP_DEGREES[1]))
-    across = np.array([-way[1], way[0], 0.0])
+    across = _across(way)
     largest = max(max(thing.size) for thing in objects)
     width = sum(max(thing.size) for thing in objects) * 1.25
     length = max(3.2 * largest, 1.2 * width)
@@ -185,9 +213,7 @@ def _simulate(clip, objects, bodies, ramp):
             if thing.configuration["shape"] == "sphere" and thing.configuration["modifier"] == "none"
             else "CONVEX_HULL"
         )
-        _add_body(
-            thing.object, "ACTIVE", shape, physics, size, DENSITY * float(np.prod(np.maximum(thing.size, size * 0.1)))
-        )
+        _add_body(thing.object, "ACTIVE", shape, physics, size, _mass(thing))
         if velocity is not None:
             _launch(thing.object, pose, velocity, seconds)
     history = np.empty((len(objects), last, 4, 4))
@@ -214,6 +240,10 @@ def _simulate(clip, objects, bodies, ramp):
     for thing, path in zip(objects, history):
         thing.poses = path[::steps].copy()
     clip.contacts += contact.events(objects, ramp, history, steps)
+
+
+def _mass(thing):
+    return DENSITY * float(np.prod(np.maximum(thing.size, max(thing.size) * 0.1)))
 
 
 def _floor(clip):
