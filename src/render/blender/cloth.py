@@ -16,6 +16,8 @@ from configuration import material, random_for
 
 SIDE_VERTICES = 34
 PATTERN = "pattern"  # the attribute with each vertex's place on the cloth as it was cut, for the material's pattern
+STEPS = 6  # steps of the simulation a frame
+DROP_STEPS = 14  # with fewer the tip of a cone comes through the sheet that falls onto it
 SETTLING_SECONDS = 0.8  # a flag or a curtain moves already when the clip starts
 
 
@@ -197,7 +199,7 @@ def _material(clip, objects, size):
 def _add_modifier(thing, physics, pinned, kind):
     modifier = thing.modifiers.new("cloth", "CLOTH")
     settings, stiffness = modifier.settings, physics["stiffness"]
-    settings.quality = 6
+    settings.quality = DROP_STEPS if kind == "cloth_drop" else STEPS
     settings.mass = 0.25
     settings.air_damping = 1.0
     settings.tension_stiffness = settings.compression_stiffness = 8 + 30 * stiffness
@@ -219,6 +221,8 @@ def _collide(thing, thickness):
     thing.modifiers.new("collision", "COLLISION")
     thing.collision.thickness_outer = min(thickness, 0.02)
     thing.collision.cloth_friction = 20
+    # A board thinner than this distance would pull the cloth through itself, towards the normal of its far side.
+    thing.collision.use_culling = False
 
 
 def _floor(clip):
