@@ -1,7 +1,8 @@
 """Lights: the configuration's lights and the subject's place enter, Blender lights that aim at the subject leave.
 
 A light's intensity is relative: at 1 it lights a white surface at the subject to the radiance KEY, whatever its
-distance.
+distance. Around somebody who walks, lights stand as they would around the middle of the way, and far enough for both
+of its ends.
 """
 
 import math
@@ -13,17 +14,21 @@ from mathutils import Vector
 import materials
 
 KEY = 0.5
+FARTHER = 3.0  # times half of the way's length: the nearer end gets four times the light of the farther one at most
 
 
-def add_lights(clip, subject, radius):
-    """Add every light; returns how far from the subject, along the floor, the farthest one stands."""
+def add_lights(clip, subject, radius, way):
+    """Add every light; returns how far from the subject, along the floor, the farthest one stands.
+
+    `way` is the middle of the subject's way and half of its length.
+    """
     values = clip.configuration["lights"]
     if not values and clip.configuration["environment"]["kind"] != "hdri":
         values = default_lights(radius)
     share = 1 / math.sqrt(max(sum(value["intensity"] for value in values), 1.0))
     reach = 0.0
     for index, value in enumerate(values):
-        reach = max(reach, _add_light(clip, value, f"light_{index}", np.asarray(subject, float), radius, share))
+        reach = max(reach, _add_light(clip, value, f"light_{index}", np.asarray(subject, float), radius, share, way))
     return reach
 
 
@@ -36,7 +41,7 @@ def default_lights(radius):
     ]
 
 
-def _add_light(clip, value, name, subject, radius, share):
+def _add_light(clip, value, name, subject, radius, share, way):
     position = np.array(value["position"], float)
     offset = position - subject
     distance = float(np.linalg.norm(offset))
@@ -46,11 +51,14 @@ def _add_light(clip, value, name, subject, radius, share):
         direction /= np.linalg.norm(direction)
     # Inside the subject, or so near that only one side of it is lit and burnt out, a lamp is of no use.
     distance = max(distance, radius * 2.0)
-    position = subject + direction * distance
+    middle, half = way
+    scale = max(FARTHER * half / distance, 1.0)
+    distance *= scale
+    position = middle + direction * distance
     irradiance = math.pi * KEY * value["intensity"] * share
     light = bpy.data.lights.new(name, {"area": "AREA", "point": "POINT", "sun": "SUN"}[value["kind"]])
     light.color = materials.kelvin(value["temperature_k"])
-    size = max(value["size"], 0.01)
+    size = max(value["size"], 0.01) * scale  # a shadow's edge stays as soft
     if value["kind"] == "area":
         light.shape = "DISK"
         light.size = min(size, distance * 0.9)

@@ -81,6 +81,16 @@ class Clip:
         low, high = points.min(0), points.max(0)
         return (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, 1e-6)
 
+    def way(self):
+        """The middle of the way that a person's body goes while the clip lasts, and half of the way's length."""
+        center, _ = self.subject()
+        people = [thing for thing in self.items if thing.person is not None]
+        if not people:
+            return center, 0.0
+        places = np.array([people[0].center(frame)[:2] for frame in range(self.configuration["render"]["frames"])])
+        low, high = places.min(0), places.max(0)
+        return center + np.append((low + high) / 2 - places[0], 0.0), float(np.linalg.norm(high - low)) / 2
+
     def heading(self):
         """Which way the subject goes or faces, as a camera's azimuth (0 is -y)."""
         thing = self.framed_items()[0]
@@ -128,12 +138,12 @@ def _assemble(configuration, scratch, twin):
     bpy.context.view_layer.update()
     if twin is None:
         camera.add_camera(clip)
-        clip.frame = (*clip.subject(), _reach(clip))
+        clip.frame = (*clip.subject(), _reach(clip), clip.way())
     else:
         camera_poses, focals, clip.frame, clip.exposure = twin
         camera.add_camera(clip, (camera_poses, focals))
-    center, radius, reach = clip.frame
-    light_reach = light.add_lights(clip, center, radius)
+    center, radius, reach, way = clip.frame
+    light_reach = light.add_lights(clip, center, radius, way)
     environment.add_environment(clip, center, max(reach, light_reach))
     render.prepare(clip)
     if twin is None:
