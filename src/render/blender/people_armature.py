@@ -4,6 +4,7 @@ In:  a `Body`, bone matrices [T, B, 4, 4], pieces with weights, materials.
 Out: linked objects. Uses the data API except for the edit bones, which Blender offers in edit mode only.
 """
 
+import bmesh
 import bpy
 import numpy
 
@@ -115,6 +116,7 @@ def mask_bones(part, name, group_names, frames, frame_count):
             if sum(element.weight for element in vertex.groups if element.group in wanted) > 0.5]
     if not gone:
         return
+    cap(part.data, set(gone))
     group = part.vertex_groups.new(name=f"gone_{name}")
     group.add(gone, 1.0, "REPLACE")
     mask = part.modifiers.new(group.name, "MASK")
@@ -129,6 +131,56 @@ def mask_bones(part, name, group_names, frames, frame_count):
             for path in ("show_render", "show_viewport"):
                 setattr(mask, path, frame in hidden)
                 mask.keyframe_insert(path, frame=frame)
+
+
+def cap(mesh, gone):
+    """Closes the holes that a mesh has without the vertices `gone`, so that nobody sees into the body.
+
+    The lids hang on vertices of their own, at the same places and with the same weights as the hole's: as long as
+    the limb is there, they are hidden inside and change neither its surface nor its shading.
+    """
+    work = bmesh.new()
+    work.from_mesh(mesh)
+    weights = work.verts.layers.deform.verify()
+    work.verts.ensure_lookup_table()
+    stays = {face: not any(vertex.index in gone for vertex in face.verts) for face in work.faces}
+    rim = [edge for edge in work.edges if len({stays[face] for face in edge.link_faces}) == 2]
+    corners = sorted({vertex for edge in rim for vertex in edge.verts}, key=lambda vertex: vertex.index)
+    slots = {edge: next(face.material_index for face in edge.link_faces if stays[face]) for edge in rim}
+    copies = {vertex: work.verts.new(vertex.co, vertex) for vertex in corners}
+    for edges in rings(rim):
+        inside = list(dict.fromkeys(vertex for edge in edges for vertex in edge.verts))
+        middle = work.verts.new(sum((vertex.co for vertex in inside), inside[0].co * 0) / len(inside), inside[0])
+        shares = {}
+        for vertex in inside:
+            for bone, share in vertex[weights].items():
+                shares[bone] = shares.get(bone, 0.0) + share / len(inside)
+        middle[weights].clear()
+        for bone, share in shares.items():
+            middle[weights][bone] = share
+        for edge in edges:
+            lid = work.faces.new([*(copies[vertex] for vertex in edge.verts), middle])
+            lid.material_index = slots[edge]
+    work.to_mesh(mesh)
+    work.free()
+    mesh.update()
+
+
+def rings(edges):
+    """The edges, grouped by what hangs together."""
+    left, result = list(edges), []
+    while left:
+        ring, reached = [left.pop(0)], set()
+        reached.update(ring[0].verts)
+        while True:
+            more = [edge for edge in left if reached.intersection(edge.verts)]
+            if not more:
+                break
+            ring += more
+            left = [edge for edge in left if edge not in more]
+            reached.update(vertex for edge in more for vertex in edge.verts)
+        result.append(ring)
+    return result
 
 
 def simplify(part, ratio):
