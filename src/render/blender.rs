@@ -31,7 +31,6 @@ pub const SCRIPTS: &[(&str, &str)] = scripts![
     "people_armature.py",
     "people_body.py",
     "people_clothes.py",
-    "people_gravity.py",
     "people_ground.py",
     "people_hair.py",
     "people_looks.py",

@@ -112,6 +112,9 @@ def checked(configuration):
         "assets": configuration.get("assets") or "",
         "truth": [_choice(name, ("depth", "instances", "matte"), "truth") for name in configuration.get("truth") or []],
     }
+    # A motion clip was recorded in usual gravity: nothing in it falls that could fall otherwise.
+    if checked_scene["person"] and any(defect["kind"] == "wrong_gravity" for defect in checked_scene["defects"]):
+        raise ConfigurationError("a person cannot have the defect wrong_gravity; choose objects")
     if family == "human" and not checked_scene["person"]:
         raise ConfigurationError("a scene of the family human needs a person")
     if not checked_scene["objects"] and not checked_scene["person"] and not checked_scene["physics"]:

@@ -44,8 +44,7 @@ def gravity(configuration):
     vector = np.array([0.0, 0.0, -(physics["gravity"] if physics else 9.81)])
     for defect in _of_kind(configuration, "wrong_gravity"):
         chance, strength = _random(defect), defect["strength"]
-        # A person who walks in a stronger gravity walks just the same.
-        way = chance.choice(("weaker", "tilted") if configuration["person"] else ("weaker", "stronger", "tilted"))
+        way = chance.choice(("weaker", "stronger", "tilted"))
         if way == "weaker":
             vector *= 1 - 0.92 * strength
         elif way == "stronger":
@@ -360,8 +359,6 @@ def _replace(mesh, other):
 def _wrong_gravity(clip, defect, frames):
     if clip.configuration["physics"] is not None:
         return range(frames)  # the simulation ran with it
-    if any(thing.person is not None for thing in clip.items):
-        return range(frames)
     # Nothing falls here: the resting objects begin to rise, one after the other.
     chance, strength = _random(defect), defect["strength"]
     for thing in clip.framed_items():

@@ -16,7 +16,6 @@ import motion
 import people_armature
 import people_body
 import people_clothes
-import people_gravity
 import people_ground
 import people_hair
 import people_looks
@@ -46,11 +45,8 @@ LIMBS = {
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 
 
-def add_person(scene_context, person_config, assets_folder, frames, fps, gravity=people_gravity.USUAL):
-    """Builds the person into `scene_context.collection` of `scene_context.scene`.
-
-    `gravity` is metres a second squared, downward or as a vector; see people_gravity for what another than 9.81 does.
-    """
+def add_person(scene_context, person_config, assets_folder, frames, fps):
+    """Builds the person into `scene_context.collection` of `scene_context.scene`."""
     name = person_config.get("id", "person_0")
     body = people_body.build_body(assets_folder, person_config["body"])
     pieces, faces = people_clothes.garments(body, person_config["top"], person_config["bottom"])
@@ -59,7 +55,7 @@ def add_person(scene_context, person_config, assets_folder, frames, fps, gravity
     if hair is not None:
         pieces["hair"] = hair
 
-    matrices, root = animate(body, pieces, person_config, assets_folder, frames, fps, gravity)
+    matrices, root = animate(body, pieces, person_config, assets_folder, frames, fps)
     armature = people_armature.make_armature(scene_context.scene, scene_context.collection, name, body)
     people_armature.keyframe(armature, body, matrices)
     materials = people_looks.make_materials(name, person_config)
@@ -122,27 +118,19 @@ def limb_groups(part, bones):
 # Motion
 
 
-def animate(body, pieces, config, assets_folder, frames, fps, gravity):
+def animate(body, pieces, config, assets_folder, frames, fps):
     """Bone matrices [T, B, 4, 4] and the pelvis's path [T, 3], standing on the floor at the configured place."""
     settings = config["motion"]
-    pull, sideways = people_gravity.split(gravity)
     grip = motion.GRIPS.get(settings["clip"], motion.RELAXED)
     times = settings.get("start_s", 0.0) + numpy.arange(frames) / fps * settings.get("speed", 1.0)
     options = {"heading": math.radians(settings.get("heading_deg", 0.0)), "mirror": bool(settings.get("mirror", False))}
-    longer = people_gravity.flight_factor(pull)
-    if longer != 1.0:
-        times = people_gravity.stretch_flights(assets_folder, settings["clip"], times, options, longer)
     track = motion.sample(assets_folder, settings["clip"], times, **options)
 
     scale = leg_length(body) / track.leg_length
     root = track.root * scale
     root[:, :2] += numpy.asarray(config.get("position", [0.0, 0.0])) - root[0, :2]
-    flying = track.clearance > 0
-    root[:, :2] += people_gravity.drift(flying, sideways, settings.get("speed", 1.0) / fps)
     matrices = people_rig.bone_matrices(body, track, root, grip)
-    people_ground.ground(body, pieces, matrices, root, track, longer, fps)
-    if not flying.any():
-        people_ground.shift(matrices, root, people_gravity.hops(frames, fps, pull))
+    people_ground.ground(body, pieces, matrices, root, track, fps)
     return matrices, root
 
 

@@ -20,15 +20,14 @@ CONTACT = 0.02  # metres above the floor within which a foot stands on it
 STILL = 0.7  # metres a second: a foot that is faster is on its way
 
 
-def ground(body, pieces, matrices, root, track, longer, fps):
-    """Changes `matrices` [T, B, 4, 4] and `root` [T, 3] in place. `longer` stretches the height of flights."""
+def ground(body, pieces, matrices, root, track, fps):
+    """Changes `matrices` [T, B, 4, 4] and `root` [T, 3] in place."""
     feet = {side: sole(body, pieces["shoes"], side) for side in ("left", "right")}
     bottoms = {side: deform(*points, matrices)[..., 2].min(axis=1) for side, points in feet.items()}
     lowest = lowest_points(pieces, matrices)
     touching = {side: heights < motion.TOUCH for side, heights in track.foot_heights.items()}
     grounded = track.clearance <= 0
     shift(matrices, root, smooth(spread(wanted_lift(bottoms, touching, lowest), grounded), SETTLE * fps))
-    shift(matrices, root, taller_flights(root[:, 2], grounded, longer))
     for side, points in feet.items():
         bottom = deform(*points, matrices)[..., 2].min(axis=1)
         near = numpy.clip((motion.TOUCH + 0.02 - track.foot_heights[side]) / 0.02, 0.0, 1.0) * grounded
@@ -60,12 +59,6 @@ def smooth(values, deviation):
     reach = max(1, int(3 * deviation))
     kernel = numpy.exp(-0.5 * (numpy.arange(-reach, reach + 1) / max(deviation, 1e-6)) ** 2)
     return numpy.convolve(numpy.pad(values, reach, mode="edge"), kernel / kernel.sum(), mode="valid")
-
-
-def taller_flights(heights, grounded, longer):
-    """What makes each arc `longer` times as high above the line from take-off to landing."""
-    chord = spread(heights, grounded)
-    return (longer - 1) * numpy.maximum(heights - chord, 0.0) * ~grounded
 
 
 def shift(matrices, root, lift):

@@ -176,11 +176,10 @@ def _add_person(clip):
     import people
 
     value, settings = clip.configuration["person"], clip.configuration["render"]
-    gravity = defects.gravity(clip.configuration)
     # Always as many frames as the longest timeline could show, so that a clip and its twin have the very same motion.
     frames = max(clip.span, 2 * settings["frames"])
     try:
-        person = people.add_person(clip, value, clip.configuration["assets"], frames, settings["fps"], gravity)
+        person = people.add_person(clip, value, clip.configuration["assets"], frames, settings["fps"])
     except KeyError as error:
         raise ConfigurationError(f"the person lacks the field {error}") from error
     except (
