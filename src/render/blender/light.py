@@ -67,7 +67,7 @@ def _add_light(clip, value, name, subject, radius, share, way):
         light.shadow_soft_size = min(size / 2, distance * 0.3)
         light.energy = irradiance * 4 * math.pi * distance**2
     else:
-        light.angle = min(math.radians(1 + 4 * size), 0.5)
+        light.angle = min(math.radians(1 + 4 * size / scale), 0.5)  # however far, a sun is as large
         light.energy = irradiance
     thing = bpy.data.objects.new(name, light)
     thing.location = position
