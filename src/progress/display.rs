@@ -77,13 +77,6 @@ impl Snapshot {
         }
     }
 
-    fn line(&self) -> String {
-        let eta = self
-            .eta_s
-            .map_or_else(String::new, |eta| format!(", {} left", HumanDuration(Duration::from_secs_f64(eta.min(1e9)))));
-        format!("{}/{} clips, {:.1}/s{eta}; {}", self.clips, self.of, self.clips_per_s, self.details())
-    }
-
     fn details(&self) -> String {
         let slowest = self
             .bottleneck
@@ -99,13 +92,30 @@ impl Snapshot {
     }
 }
 
+impl Shown for Snapshot {
+    const UNIT: &'static str = "clips";
+
+    fn done(&self) -> (u64, u64) {
+        (self.clips, self.of)
+    }
+
+    fn message(&self) -> String {
+        format!("{:.1}/s, {}\n  {}", self.clips_per_s, eta(self.eta_s), self.details())
+    }
+
+    fn line(&self) -> String {
+        let left = left(self.eta_s);
+        format!("{}/{} clips, {:.1}/s{left}; {}", self.clips, self.of, self.clips_per_s, self.details())
+    }
+}
+
 /// To thousandths: what snapshots show.
 pub(crate) fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
 /// The bars of this process; log lines are written above them.
-pub(crate) fn bars() -> &'static MultiProgress {
+fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
     BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
 }
@@ -128,7 +138,7 @@ impl LogWriter {
 }
 
 /// Writes a line to standard error, past the bars.
-pub(crate) fn write_line(line: &str) {
+fn write_line(line: &str) {
     // A closed standard error is no reason to end a run.
     let _ = bars().suspend(|| writeln!(std::io::stderr(), "{line}"));
 }
@@ -156,30 +166,47 @@ impl Drop for LogWriter {
     }
 }
 
+/// What long work shows of itself at one moment; its fields are the JSON.
+pub(crate) trait Shown: serde::Serialize {
+    /// What is counted: `clips`.
+    const UNIT: &'static str;
+
+    /// How much is done, and of how much.
+    fn done(&self) -> (u64, u64);
+
+    /// What stands behind the bar, rate and ETA first.
+    fn message(&self) -> String;
+
+    /// A line that stands for itself.
+    fn line(&self) -> String;
+}
+
 /// Shows progress until it is dropped.
 pub async fn show(progress: Arc<Progress>, context: Arc<StageContext>, mode: ProgressMode) {
+    show_states(|| Snapshot::take(&progress, &context), mode).await;
+}
+
+/// Shows states until it is dropped.
+pub(crate) async fn show_states<S: Shown>(take: impl Fn() -> S, mode: ProgressMode) {
     match mode {
         ProgressMode::None => std::future::pending().await,
-        ProgressMode::Auto if std::io::stderr().is_terminal() => show_bar(&progress, &context).await,
-        ProgressMode::Auto | ProgressMode::Plain => {
-            show_lines(&progress, &context, Duration::from_secs(5), Snapshot::line).await;
-        }
+        ProgressMode::Auto if std::io::stderr().is_terminal() => show_bar(take).await,
+        ProgressMode::Auto | ProgressMode::Plain => show_lines(Duration::from_secs(5), || take().line()).await,
         ProgressMode::Json => {
             logs_are_json();
-            let json = |snapshot: &Snapshot| serde_json::to_string(snapshot).unwrap_or_default();
-            show_lines(&progress, &context, Duration::from_secs(1), json).await;
+            show_lines(Duration::from_secs(1), || serde_json::to_string(&take()).unwrap_or_default()).await;
         }
     }
 }
 
 /// From now on, log lines are JSON objects with the text under `log`.
-pub(crate) fn logs_are_json() {
+fn logs_are_json() {
     JSON.store(true, Ordering::Relaxed);
 }
 
 /// Takes the bar off the terminal when the run is over, however it ended.
 #[derive(Debug)]
-pub(crate) struct Bar(pub(crate) ProgressBar);
+struct Bar(ProgressBar);
 
 impl Drop for Bar {
     fn drop(&mut self) {
@@ -187,33 +214,38 @@ impl Drop for Bar {
     }
 }
 
-async fn show_bar(progress: &Progress, context: &StageContext) {
+async fn show_bar<S: Shown>(take: impl Fn() -> S) {
     let bar = Bar(bars().add(ProgressBar::new(0)));
-    let template = "{spinner} [{elapsed}] {bar:30.cyan/blue} {pos}/{len} clips, {msg}";
-    if let Ok(style) = ProgressStyle::with_template(template) {
+    let template = format!("{{spinner}} [{{elapsed}}] {{bar:30.cyan/blue}} {{pos}}/{{len}} {}, {{msg}}", S::UNIT);
+    if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.0.set_style(style);
     }
     loop {
-        let snapshot = Snapshot::take(progress, context);
-        bar.0.set_length(snapshot.of);
-        bar.0.set_position(snapshot.clips);
-        let eta = snapshot.eta_s.map_or_else(|| "-".to_owned(), |eta| format!("{eta:.0} s"));
-        bar.0.set_message(format!("{:.1}/s, ETA {eta}\n  {}", snapshot.clips_per_s, snapshot.details()));
+        let state = take();
+        let (done, of) = state.done();
+        bar.0.set_length(of);
+        bar.0.set_position(done);
+        bar.0.set_message(state.message());
         bar.0.tick();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-async fn show_lines(
-    progress: &Progress,
-    context: &StageContext,
-    every: Duration,
-    render: impl Fn(&Snapshot) -> String,
-) {
+async fn show_lines(every: Duration, line: impl Fn() -> String) {
     loop {
         tokio::time::sleep(every).await;
-        write_line(&render(&Snapshot::take(progress, context)));
+        write_line(&line());
     }
+}
+
+/// Seconds that are left as people read them, for lines.
+pub(crate) fn left(eta_s: Option<f64>) -> String {
+    eta_s.map_or_else(String::new, |eta| format!(", {} left", HumanDuration(Duration::from_secs_f64(eta.min(1e9)))))
+}
+
+/// Seconds that are left, for bars.
+pub(crate) fn eta(eta_s: Option<f64>) -> String {
+    eta_s.map_or_else(|| "ETA -".to_owned(), |eta| format!("ETA {eta:.0} s"))
 }
 
 /// A bar for work that counts by itself, on a terminal only.

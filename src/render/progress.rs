@@ -1,13 +1,10 @@
 //! How far a render has come, and how that is shown.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-
-use crate::progress::display::{Bar, ProgressMode, bars, logs_are_json, round, write_line};
+use crate::progress::display::{ProgressMode, Shown, eta, left, round, show_states};
 
 /// Counts of a render.
 #[derive(Debug)]
@@ -101,50 +98,24 @@ impl RenderProgress {
     }
 }
 
-impl RenderSnapshot {
+impl Shown for RenderSnapshot {
+    const UNIT: &'static str = "clips";
+
+    fn done(&self) -> (u64, u64) {
+        (self.clips, self.of)
+    }
+
+    fn message(&self) -> String {
+        format!("{:.2} frames/s, {}, failed {}", self.frames_per_s, eta(self.eta_s), self.failed)
+    }
+
     fn line(&self) -> String {
-        let eta = self
-            .eta_s
-            .map_or_else(String::new, |eta| format!(", {} left", HumanDuration(Duration::from_secs_f64(eta.min(1e9)))));
-        format!("{}/{} clips, {:.2} frames/s{eta}; failed {}", self.clips, self.of, self.frames_per_s, self.failed)
+        let left = left(self.eta_s);
+        format!("{}/{} clips, {:.2} frames/s{left}; failed {}", self.clips, self.of, self.frames_per_s, self.failed)
     }
 }
 
 /// Shows progress until it is dropped.
 pub async fn show(progress: Arc<RenderProgress>, mode: ProgressMode) {
-    let every = match mode {
-        ProgressMode::None => return std::future::pending().await,
-        ProgressMode::Auto if std::io::stderr().is_terminal() => return show_bar(&progress).await,
-        ProgressMode::Auto | ProgressMode::Plain => Duration::from_secs(5),
-        ProgressMode::Json => {
-            logs_are_json();
-            Duration::from_secs(1)
-        }
-    };
-    loop {
-        tokio::time::sleep(every).await;
-        let snapshot = progress.snapshot();
-        let line = match mode {
-            ProgressMode::Json => serde_json::to_string(&snapshot).unwrap_or_default(),
-            _ => snapshot.line(),
-        };
-        write_line(&line);
-    }
-}
-
-async fn show_bar(progress: &RenderProgress) {
-    let bar = Bar(bars().add(ProgressBar::new(0)));
-    if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {bar:30.cyan/blue} {pos}/{len} clips, {msg}")
-    {
-        bar.0.set_style(style);
-    }
-    loop {
-        let snapshot = progress.snapshot();
-        bar.0.set_length(snapshot.of);
-        bar.0.set_position(snapshot.clips);
-        let eta = snapshot.eta_s.map_or_else(|| "-".to_owned(), |eta| format!("{eta:.0} s"));
-        bar.0.set_message(format!("{:.2} frames/s, ETA {eta}, failed {}", snapshot.frames_per_s, snapshot.failed));
-        bar.0.tick();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    show_states(|| progress.snapshot(), mode).await;
 }
