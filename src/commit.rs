@@ -178,7 +178,7 @@ pub async fn commit(
         runs,
     };
     put(root, previous, &dataset).await?;
-    sweep(root, &dataset).await;
+    sweep(root, previous, &dataset).await;
     Ok(dataset)
 }
 
@@ -193,31 +193,33 @@ pub async fn put(root: &Location, previous: Option<&Dataset>, dataset: &Dataset)
     let json = serde_json::to_vec_pretty(dataset).map_err(Error::internal)?;
     let lost =
         || Error::State(format!("another run committed to {} while this one ran; nothing was changed", root.uri()));
-    match previous {
-        None => file.create(json).await?.then_some(()).ok_or_else(lost),
-        // The lock keeps other runs on this disk away between the look and the put.
-        Some(previous) if Dataset::read(root).await?.as_ref() == Some(previous) => file.write(json).await,
-        Some(_) => Err(lost()),
-    }
+    let done = match previous {
+        None => file.create(json).await?,
+        Some(previous) => {
+            let is_same = |bytes: &[u8]| serde_json::from_slice::<Dataset>(bytes).is_ok_and(|now| now == *previous);
+            file.replace(is_same, json).await?
+        }
+    };
+    done.then_some(()).ok_or_else(lost)
 }
 
 /// Removes what the dataset does not list: files of earlier versions, and of runs that never committed.
-pub(crate) async fn sweep(root: &Location, dataset: &Dataset) {
-    let listed: HashSet<&str> = dataset
-        .shards
-        .iter()
-        .chain(&dataset.dropped_shards)
-        .map(|shard| shard.path.as_str())
-        .chain(dataset.clips.iter().map(|clips| clips.path.as_str()))
-        .collect();
+///
+/// A store that knows no lock may have other runs at work on the same output: there only what the dataset before this
+/// one listed is removed, and the work of this pipeline.
+pub(crate) async fn sweep(root: &Location, previous: Option<&Dataset>, dataset: &Dataset) {
+    let listed = files(dataset);
+    let ours = previous.map(files).unwrap_or_default();
+    let is_locked = root.local().is_some();
     let units: HashSet<&str> = dataset.clips.iter().map(|clips| clips.unit.as_str()).collect();
     for folder in [SHARDS, CLIPS, WORK] {
         let Ok(found) = sizes(&root.join(folder)).await else { continue };
         for name in found.into_keys() {
             let path = format!("{folder}/{name}");
             let stale = match folder {
+                WORK if !is_locked && !name.starts_with(&dataset.fingerprint) => false,
                 WORK => is_stale_work(&name, &dataset.fingerprint, &units),
-                _ => is_ours(&name) && !listed.contains(path.as_str()),
+                _ => (ours.contains(path.as_str()) || is_locked && is_ours(&name)) && !listed.contains(path.as_str()),
             };
             if stale && let Err(error) = root.join(&path).delete().await {
                 tracing::warn!("{path} is no longer part of the dataset and could not be removed: {error}");
@@ -227,6 +229,12 @@ pub(crate) async fn sweep(root: &Location, dataset: &Dataset) {
             sweep_uploads(local);
         }
     }
+}
+
+/// Paths of the files that a dataset lists.
+fn files(dataset: &Dataset) -> HashSet<&str> {
+    let shards = dataset.shards.iter().chain(&dataset.dropped_shards).map(|shard| shard.path.as_str());
+    shards.chain(dataset.clips.iter().map(|clips| clips.path.as_str())).collect()
 }
 
 /// Removes what killed processes left of uploads to this disk, such as `<shard>.tar#1`: the listing of a store leaves

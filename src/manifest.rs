@@ -5,6 +5,7 @@
 //! new file leaves most units as they were.
 
 pub mod list;
+mod remote;
 pub mod walk;
 
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ use crate::render::spec::ScenesSpec;
 use crate::spec::{self, PipelineSpec, SourceSpec};
 use crate::stage::caption::config::CaptionOrigin;
 use crate::stage::{ClipBatch, Fate, StageSpec, caption};
-use crate::storage::Storage;
+use crate::storage::{self, Storage};
 use crate::{render, schema};
 
 /// Name that rows settled by the manifest carry as their stage.
@@ -59,7 +60,8 @@ impl Manifest {
             .map(|batch| Ok(ClipBatch::new(batch.clone()).with_columns(&schema, Vec::new())?.into_batch()))
             .collect::<Result<Vec<_>>>()?;
         let rows = identify(sort(&concat_batches(&schema, &padded)?)?)?;
-        let units = cut(&rows, fingerprint, spec.run.clips_per_unit, &companions(spec))?;
+        let versions = versions(&rows, &companions(spec), storage)?;
+        let units = cut(&rows, fingerprint, spec.run.clips_per_unit, &versions)?;
         Ok(Self { schema, units })
     }
 
@@ -78,18 +80,22 @@ impl Manifest {
 /// The rows of one source.
 fn list_source(number: usize, source: &SourceSpec, storage: &Storage) -> Result<RecordBatch> {
     match (&source.path, &source.list, &source.render) {
-        (Some(path), None, None) => walk::rows(path, source),
+        (Some(path), None, None) => walk::rows(path, source, storage),
         (None, Some(list), None) => list::rows(list, source, storage),
-        (None, None, Some(scenes)) => list::rows(&rendered(scenes)?, source, storage),
+        (None, None, Some(scenes)) => list::rows(&rendered(scenes, storage)?, source, storage),
         _ => Err(Error::config(format!("sources[{number}]: give one of path, list and render"))),
     }
 }
 
 /// The list of clips that a file of scenes was rendered to.
-fn rendered(scenes: &str) -> Result<String> {
+fn rendered(scenes: &str, storage: &Storage) -> Result<String> {
     let spec = scenes_of(scenes)?;
     let list = format!("{}/{}", spec.output.path.trim_end_matches('/'), render::list::file_name(&spec));
-    if !std::path::Path::new(&list).exists() {
+    let exists = match storage::is_remote(&list) {
+        true => remote::exists(&list, storage)?,
+        false => std::path::Path::new(&list).exists(),
+    };
+    if !exists {
         return Err(Error::config(format!(
             "the scenes of {scenes} are not rendered: there is no {list}; simdrop run renders them, and so does \
              `simdrop render {scenes}`"
@@ -177,7 +183,7 @@ pub fn clip_id(uri: &str, size: Option<i64>, span: (Option<f64>, Option<f64>), t
 /// Cuts rows into units of `largest` on average: where the hash of a clip id says so once half of that is reached, at
 /// twice of it at the latest. A new clip therefore moves the borders of its own unit only, or of few after it. The
 /// first units are smaller, so that the first shards are there soon.
-fn cut(rows: &RecordBatch, fingerprint: &str, largest: usize, companions: &[String]) -> Result<Vec<Unit>> {
+fn cut(rows: &RecordBatch, fingerprint: &str, largest: usize, versions: &[String]) -> Result<Vec<Unit>> {
     let clips = ClipBatch::new(rows.clone());
     let ids = clips.text(schema::CLIP_ID)?;
     let mut units = Vec::new();
@@ -189,7 +195,7 @@ fn cut(rows: &RecordBatch, fingerprint: &str, largest: usize, companions: &[Stri
         let digits = u64::from_str_radix(&ids.value(row)[..16], 16).map_err(Error::internal)?;
         let border = length >= least && digits.is_multiple_of((target - least + 1) as u64);
         if border || length == most || row + 1 == rows.num_rows() {
-            units.push(unit(rows.slice(from, length), fingerprint, companions)?);
+            units.push(unit(rows.slice(from, length), fingerprint, &versions[from..from + length])?);
             from = row + 1;
         }
     }
@@ -210,7 +216,21 @@ fn companions(spec: &PipelineSpec) -> Vec<String> {
     captions.flatten().filter_map(extension).collect()
 }
 
-fn unit(rows: RecordBatch, fingerprint: &str, companions: &[String]) -> Result<Unit> {
+/// Versions of the files beside the clips of `rows`, a text a row: a file that comes, goes or changes makes another unit.
+fn versions(rows: &RecordBatch, companions: &[String], storage: &Storage) -> Result<Vec<String>> {
+    let clips = ClipBatch::new(rows.clone());
+    let uris = clips.text(schema::URI)?;
+    let beside = |uri| companions.iter().map(move |extension| caption::beside(uri, extension));
+    let files: Vec<String> = uris.iter().flatten().flat_map(beside).collect();
+    let found = walk::stats(&files, storage)?;
+    let version = |files: &[Listed]| files.iter().filter_map(|file| file.etag.as_deref()).collect();
+    let each = companions.len().max(1);
+    Ok((0..rows.num_rows())
+        .map(|row| found.get(row * each..(row + 1) * each).map_or_else(String::new, version))
+        .collect())
+}
+
+fn unit(rows: RecordBatch, fingerprint: &str, versions: &[String]) -> Result<Unit> {
     let clips = ClipBatch::new(rows);
     let mut hash = blake3::Hasher::new();
     hash.update(fingerprint.as_bytes());
@@ -218,12 +238,8 @@ fn unit(rows: RecordBatch, fingerprint: &str, companions: &[String]) -> Result<U
     writer.write(clips.batch())?;
     writer.finish()?;
     hash.update(&writer.into_inner());
-    for uri in clips.text(schema::URI)?.iter().flatten() {
-        for extension in companions {
-            // A file that comes, goes or changes makes another unit.
-            let version = walk::stat(std::path::Path::new(&caption::beside(uri, extension))).etag;
-            hash.update(version.unwrap_or_default().as_bytes());
-        }
+    for version in versions {
+        hash.update(version.as_bytes());
     }
     named(hash.finalize().to_hex()[..16].to_owned(), clips)
 }

@@ -211,14 +211,14 @@ pub async fn repack(
         ..source
     };
     commit::put(&to, previous.as_ref(), &dataset).await?;
-    commit::sweep(&to, &dataset).await;
+    commit::sweep(&to, previous.as_ref(), &dataset).await;
     let left_out = selection.left_out.len() as u64;
     Ok(RepackOutcome { dataset, not_stored: selection.not_stored, left_out })
 }
 
 /// The dataset that is replaced, if any.
 async fn check_output(from: &Location, to: &Location, overwrite: bool) -> Result<Option<Dataset>> {
-    if from.path() == to.path() {
+    if from.is(to) {
         return Err(Error::config(format!("{} cannot be repacked into itself: choose another output", from.uri())));
     }
     let previous = Dataset::read(to).await?;

@@ -3,18 +3,28 @@
 //! Enters: paths and URIs as users write them. Leaves: a store and a path within it. A local path is a path as it is
 //! written, not a `file://` URL, wherever a person sees it.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod remote;
+mod spec;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 
+pub use self::spec::StorageSpec;
 use crate::error::{Error, Result};
 
-/// The object stores of one process.
+/// The object stores of one process: a client for each bucket, made when it is first asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Storage {}
+pub struct Storage {
+    spec: StorageSpec,
+    stores: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>,
+}
 
 /// A place in a store: an object, or a folder of objects.
 #[derive(Debug, Clone)]
@@ -26,7 +36,13 @@ pub struct Location {
 }
 
 impl Storage {
-    /// The place that `uri` names: a local path (absolute, or from the working directory) or a `file://` URL.
+    /// Storage that is reached as `spec` says.
+    pub fn new(spec: &StorageSpec) -> Self {
+        Self { spec: spec.clone(), ..Self::default() }
+    }
+
+    /// The place that `uri` names: a local path (absolute, or from the working directory), a `file://` URL, an object or
+    /// a folder of `s3://`, `gs://` or `az://`, or an address of the web.
     pub fn locate(&self, uri: &str) -> Result<Location> {
         let local = match uri.split_once("://") {
             None => PathBuf::from(uri),
@@ -34,8 +50,10 @@ impl Storage {
                 .ok()
                 .and_then(|url| url.to_file_path().ok())
                 .ok_or_else(|| Error::config(format!("{uri} is no valid file URL")))?,
-            Some((scheme, _)) => {
-                return Err(Error::config(format!("{uri}: storage {scheme}:// is not supported; use a local path")));
+            Some((scheme, rest)) => {
+                let remote::Remote { base, path } = remote::parse(uri, scheme, rest)?;
+                let uri = uri.trim_end_matches('/').to_owned();
+                return Ok(Location { uri, store: self.store(&base)?, path, local: None });
             }
         };
         let absolute = std::path::absolute(&local).map_err(Error::io("resolve", &local))?;
@@ -49,6 +67,21 @@ impl Storage {
             local: Some(absolute),
         })
     }
+
+    fn store(&self, base: &str) -> Result<Arc<dyn ObjectStore>> {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = stores.get(base) {
+            return Ok(Arc::clone(store));
+        }
+        let store = remote::open(base, &self.spec)?;
+        stores.insert(base.to_owned(), Arc::clone(&store));
+        Ok(store)
+    }
+}
+
+/// Whether a URI names something that is not on this machine's disk.
+pub fn is_remote(uri: &str) -> bool {
+    uri.split_once("://").is_some_and(|(scheme, _)| scheme != "file")
 }
 
 /// An absolute path without `..`, as the system follows it: the parent of a link is that of where it leads to.
@@ -127,6 +160,59 @@ impl Location {
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             Err(error) => Err(Error::storage("create", &self.uri)(error)),
         }
+    }
+
+    /// Replaces an object that `is_same` still knows by its bytes. False where it is another one, or gone.
+    pub async fn replace(&self, is_same: impl Fn(&[u8]) -> bool, bytes: impl Into<bytes::Bytes>) -> Result<bool> {
+        let there = match self.store.get(&self.path).await {
+            Ok(there) => there,
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(Error::storage("read", &self.uri)(error)),
+        };
+        let version = UpdateVersion { e_tag: there.meta.e_tag.clone(), version: there.meta.version.clone() };
+        if !is_same(&there.bytes().await.map_err(Error::storage("read", &self.uri))?) {
+            return Ok(false);
+        }
+        if self.local.is_some() {
+            // A disk has no conditional put; the lock on an output keeps other runs away between the look and this.
+            return self.write(bytes).await.map(|()| true);
+        }
+        let payload = PutPayload::from_bytes(bytes.into());
+        match self.store.put_opts(&self.path, payload, PutMode::Update(version).into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::Precondition { .. }) => Ok(false),
+            Err(error) => Err(Error::storage("replace", &self.uri)(error)),
+        }
+    }
+
+    /// The object's size and version; none where there is no such object.
+    pub async fn stat(&self) -> Result<Option<ObjectMeta>> {
+        match self.store.head(&self.path).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Error::storage("look at", &self.uri)(error)),
+        }
+    }
+
+    /// Everything below this folder, as it is listed.
+    pub fn list(&self) -> BoxStream<'static, Result<ObjectMeta>> {
+        let uri = self.uri.clone();
+        self.store.list(Some(&self.path)).map_err(move |error| Error::storage("list", &uri)(error)).boxed()
+    }
+
+    /// Whether both are the same place.
+    pub fn is(&self, other: &Self) -> bool {
+        self.local.is_some() == other.local.is_some() && self.base() == other.base() && self.path == other.path
+    }
+
+    /// `s3://bucket`, `https://host`; empty on this machine's disk.
+    fn base(&self) -> String {
+        if self.local.is_some() { String::new() } else { self.uri.splitn(4, '/').take(3).collect::<Vec<_>>().join("/") }
+    }
+
+    /// URI of another object of the same store, which is not this machine's disk.
+    pub fn uri_of(&self, path: &StorePath) -> String {
+        format!("{}/{path}", self.base())
     }
 
     /// Deletes an object; it is no error where there is none.

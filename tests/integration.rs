@@ -9,4 +9,6 @@ mod integration {
     mod render;
     mod resume;
     mod run;
+    mod s3;
+    mod s3_server;
 }

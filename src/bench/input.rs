@@ -17,7 +17,7 @@ use crate::storage::Storage;
 
 /// The pipeline over `clips` clips in `folder`, writing there as well, and the files of the clips.
 pub fn repeat(spec: &PipelineSpec, clips: usize, folder: &Path) -> Result<(PipelineSpec, Vec<PathBuf>)> {
-    let manifest = Manifest::list(spec, "bench", &Storage::default())?;
+    let manifest = Manifest::list(spec, "bench", &Storage::new(&spec.storage))?;
     let rows = concat_batches(&manifest.schema, manifest.units.iter().map(|unit| &unit.rows))?;
     let order = UInt32Array::from_iter_values((0..clips as u32).map(|number| number % rows.num_rows() as u32));
     let rows = ClipBatch::new(take_record_batch(&rows, &order)?);

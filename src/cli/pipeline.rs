@@ -60,7 +60,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     if outcome.up_to_date {
         print("nothing to do: the dataset is up to date\n")?;
     }
-    super::data::summarize(&Storage::default(), &loaded.spec.output.path).await
+    super::data::summarize(&Storage::new(&loaded.spec.storage), &loaded.spec.output.path).await
 }
 
 /// Runs a pipeline with progress; the first Ctrl-C lets what is under way finish, the second ends everything.

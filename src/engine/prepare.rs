@@ -43,7 +43,7 @@ pub fn peak_memory() -> u64 {
 pub fn context(spec: &PipelineSpec) -> Result<Arc<StageContext>> {
     let cpu = CpuPool::new(threads(spec));
     let models = Arc::new(ModelRegistry::new(&spec.models, cpu.clone()));
-    Ok(Arc::new(StageContext::new(Storage::default(), models, cpu, memory_limit(spec))))
+    Ok(Arc::new(StageContext::new(Storage::new(&spec.storage), models, cpu, memory_limit(spec))))
 }
 
 /// Hash of everything in the pipeline that changes what comes out, the content of the files that it names included.

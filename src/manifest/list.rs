@@ -1,19 +1,19 @@
 //! Sources that are lists: Parquet, CSV or JSONL with a column `uri`.
 
-use std::fs::File;
-use std::io::{BufReader, Seek};
+use std::io::{Cursor, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
 
-use super::{Listed, fixed_rows, walk};
+use super::{Listed, fixed_rows, remote, walk};
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::spec::{SourceSpec, suggest};
-use crate::storage::Storage;
+use crate::storage::{self, Storage};
 
 /// Fixed columns that a list may fill; any other column that has the name of a fixed one comes along as `list_<name>`.
 const FILLED: &[&str] = &[
@@ -29,16 +29,21 @@ const FILLED: &[&str] = &[
 ];
 
 /// The rows of a list.
-pub(super) fn rows(list: &str, source: &SourceSpec, _storage: &Storage) -> Result<RecordBatch> {
+pub(super) fn rows(list: &str, source: &SourceSpec, storage: &Storage) -> Result<RecordBatch> {
     let path = Path::new(list.strip_prefix("file://").unwrap_or(list));
     let wrong = |error: &dyn std::fmt::Display| Error::config(format!("list {list}: {error}"));
-    let table = match path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).as_deref() {
-        Some("parquet") => read_parquet(path),
-        Some("csv") => read_csv(path),
-        Some("jsonl" | "ndjson") => read_jsonl(path),
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    let read = match extension.as_deref() {
+        Some("parquet") => read_parquet,
+        Some("csv") => read_csv,
+        Some("jsonl" | "ndjson") => read_jsonl,
         _ => return Err(wrong(&"the extension has to be .parquet, .csv or .jsonl")),
-    }
-    .map_err(|error| wrong(&error))?;
+    };
+    let bytes = match storage::is_remote(list) {
+        true => remote::read(list, storage),
+        false => std::fs::read(path).map(Bytes::from).map_err(Error::io("open", path)),
+    };
+    let table = bytes.and_then(read).map_err(|error| wrong(&error))?;
     if table.num_rows() == 0 {
         return Err(wrong(&"it has no rows"));
     }
@@ -49,16 +54,16 @@ pub(super) fn rows(list: &str, source: &SourceSpec, _storage: &Storage) -> Resul
         return Err(wrong(&format!("there is no column uri{hint}")));
     };
     let uris = cast(uris, &DataType::Utf8)?;
-    let base = path.parent().unwrap_or(Path::new(""));
-    let files = uris
+    let uris = uris
         .as_string::<i32>()
         .iter()
         .enumerate()
         .map(|(row, uri)| match uri.map(str::trim) {
             None | Some("") => Err(wrong(&format!("row {} has no uri", row + 1))),
-            Some(uri) => Ok(locate(uri, base)),
+            Some(uri) => Ok(absolute(uri, list)),
         })
-        .collect::<Result<Vec<Listed>>>()?;
+        .collect::<Result<Vec<String>>>()?;
+    let files: Vec<Listed> = walk::stats(&uris, storage)?;
     let columns = table_schema
         .fields()
         .iter()
@@ -71,14 +76,16 @@ pub(super) fn rows(list: &str, source: &SourceSpec, _storage: &Storage) -> Resul
     fixed_rows(&files, source, &dataset, columns)
 }
 
-fn locate(uri: &str, base: &Path) -> Listed {
-    if let Some((scheme, rest)) = uri.split_once("://") {
-        if scheme != "file" {
-            return Listed { uri: uri.to_owned(), ..Listed::default() };
+/// A URI of a list: one that is relative is taken from the list's folder.
+fn absolute(uri: &str, list: &str) -> String {
+    match list.rsplit_once('/') {
+        _ if uri.contains("://") => uri.to_owned(),
+        Some((folder, _)) if storage::is_remote(list) => format!("{folder}/{uri}"),
+        _ => {
+            let folder = Path::new(list.strip_prefix("file://").unwrap_or(list)).parent().unwrap_or(Path::new(""));
+            folder.join(uri).to_string_lossy().into_owned()
         }
-        return walk::stat(Path::new(rest));
     }
-    walk::stat(&base.join(uri))
 }
 
 /// A column under the name and type that it has in the manifest.
@@ -111,26 +118,25 @@ fn plain(name: &str, array: &ArrayRef) -> Result<(Field, ArrayRef)> {
     Ok((Field::new(name, data_type.clone(), true), cast(array, &data_type)?))
 }
 
-fn read_parquet(path: &Path) -> Result<RecordBatch> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let builder = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)?;
+fn read_parquet(bytes: Bytes) -> Result<RecordBatch> {
+    let builder = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes)?;
     let schema = Arc::clone(builder.schema());
     let batches = builder.build()?.collect::<Result<Vec<_>, _>>()?;
     Ok(concat_batches(&schema, &batches)?)
 }
 
-fn read_csv(path: &Path) -> Result<RecordBatch> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+fn read_csv(bytes: Bytes) -> Result<RecordBatch> {
+    let mut file = Cursor::new(bytes);
     let format = arrow::csv::reader::Format::default().with_header(true);
-    let (inferred, _) = format.infer_schema(BufReader::new(&file), None)?;
-    file.rewind().map_err(Error::io("read", path))?;
+    let (inferred, _) = format.infer_schema(&mut file, None)?;
+    file.rewind().map_err(Error::io("read", "the list"))?;
     let schema = typed(&inferred);
-    let reader = arrow::csv::ReaderBuilder::new(Arc::clone(&schema)).with_header(true).build(BufReader::new(file))?;
+    let reader = arrow::csv::ReaderBuilder::new(Arc::clone(&schema)).with_header(true).build(file)?;
     Ok(concat_batches(&schema, &reader.collect::<Result<Vec<_>, _>>()?)?)
 }
 
-fn read_jsonl(path: &Path) -> Result<RecordBatch> {
-    let mut file = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
+fn read_jsonl(bytes: Bytes) -> Result<RecordBatch> {
+    let mut file = Cursor::new(bytes);
     let (inferred, _) = arrow::json::reader::infer_json_schema_from_seekable(&mut file, None)?;
     let schema = typed(&inferred);
     let reader = arrow::json::ReaderBuilder::new(Arc::clone(&schema)).build(file)?;

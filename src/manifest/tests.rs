@@ -3,6 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::spec::SourceKind;
+use crate::storage::StorageSpec;
 
 fn source(path: Option<&Path>, list: Option<&Path>) -> SourceSpec {
     let text = |path: &Path| path.display().to_string();
@@ -27,6 +28,7 @@ fn pipeline(sources: Vec<SourceSpec>, clips_per_unit: usize) -> PipelineSpec {
         output,
         models: Default::default(),
         run: crate::spec::RunSpec { clips_per_unit, ..Default::default() },
+        storage: StorageSpec::default(),
     }
 }
 

@@ -1,35 +1,42 @@
-//! Sources that are files, folders and globs of the local disk.
+//! Sources that are files, folders and globs.
 
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 
-use super::{Listed, fixed_rows};
+use super::{Listed, fixed_rows, remote};
 use crate::error::{Error, Result};
 use crate::spec::SourceSpec;
+use crate::storage::{self, Storage};
 
 /// Extensions that make a file of a folder a video.
 pub const VIDEO_EXTENSIONS: &[&str] =
     &["3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv"];
 
 /// The rows of a file, a folder or a glob.
-pub(super) fn rows(path: &str, source: &SourceSpec) -> Result<RecordBatch> {
-    let path = path.strip_prefix("file://").unwrap_or(path);
-    if let Some((scheme, _)) = path.split_once("://") {
-        return Err(Error::config(format!("source {path}: storage {scheme}:// is not supported; use a local path")));
-    }
-    let (base, found) = if is_glob(path) { glob_files(path)? } else { plain_files(Path::new(path))? };
-    if found.is_empty() {
+pub(super) fn rows(path: &str, source: &SourceSpec, storage: &Storage) -> Result<RecordBatch> {
+    let (folder, files) = if storage::is_remote(path) { remote::files(path, storage)? } else { local_files(path)? };
+    if files.is_empty() {
+        let from = match storage::is_remote(path) {
+            true => String::new(),
+            false => format!(" (looked from {})", std::env::current_dir().unwrap_or_default().display()),
+        };
         return Err(Error::config(format!(
-            "source {path} holds no video (looked from {}); known extensions: {}",
-            std::env::current_dir().unwrap_or_default().display(),
+            "source {path} holds no video{from}; known extensions: {}",
             VIDEO_EXTENSIONS.join(", ")
         )));
     }
-    let files: Vec<Listed> = found.iter().map(|file| stat(file)).collect();
-    let named = base.file_name().map(|name| name.to_string_lossy().into_owned());
+    let named = Some(folder).filter(|name| !name.is_empty());
     let dataset = source.dataset.clone().or(named).unwrap_or_else(|| "clips".to_owned());
     fixed_rows(&files, source, &dataset, Vec::new())
+}
+
+/// The videos that a path names, and the name of the folder that they are in.
+fn local_files(path: &str) -> Result<(String, Vec<Listed>)> {
+    let path = path.strip_prefix("file://").unwrap_or(path);
+    let (base, found) = if is_glob(path) { glob_files(path)? } else { plain_files(Path::new(path))? };
+    let name = base.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok((name.unwrap_or_default(), found.iter().map(|file| stat(file)).collect()))
 }
 
 fn is_glob(path: &str) -> bool {
@@ -77,9 +84,17 @@ fn plain_files(path: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
     Ok((path.to_owned(), found))
 }
 
-fn is_video(path: &Path) -> bool {
+pub(super) fn is_video(path: &Path) -> bool {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     extension.is_some_and(|extension| VIDEO_EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// Files and objects as the manifest knows them, in order.
+pub(super) fn stats(uris: &[String], storage: &Storage) -> Result<Vec<Listed>> {
+    if uris.iter().any(|uri| storage::is_remote(uri)) {
+        return remote::stats(uris, storage);
+    }
+    Ok(uris.iter().map(|uri| stat(Path::new(uri.strip_prefix("file://").unwrap_or(uri)))).collect())
 }
 
 /// A file as the manifest knows it; one that is not there has no size, and fails where it is opened.

@@ -68,7 +68,7 @@ struct Done {
 /// Renders what is missing and writes the list of clips.
 pub async fn run(request: RenderRequest) -> Result<RenderOutcome> {
     let RenderRequest { spec, progress, stop, cancel } = request;
-    let root = Storage::default().locate(&spec.output.path)?;
+    let root = Storage::new(&spec.storage).locate(&spec.output.path)?;
     let there = rendered(&root).await?;
     let scenes: Vec<Scene> = draw::scenes(&spec).collect();
     let missing: VecDeque<Scene> = scenes.iter().filter(|scene| !there.contains(&scene.id)).cloned().collect();

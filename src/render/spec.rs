@@ -8,6 +8,7 @@ use super::elements::{
     CameraMove, Color, DefectKind, EnvironmentKind, Family, Focus, Hdri, MaterialKind, Modifier, MotionClip,
     ObjectMotion, PhysicsKind, Shape,
 };
+use crate::storage::StorageSpec;
 
 /// A file of scenes: what is drawn, how it is rendered, and where the clips go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +34,9 @@ pub struct ScenesSpec {
     /// How the renderer is run; nothing here changes what comes out.
     #[serde(default)]
     pub run: RenderRun,
+    /// How object stores are reached.
+    #[serde(default)]
+    pub storage: StorageSpec,
 }
 
 /// How clips are rendered.

@@ -10,6 +10,7 @@ use crate::spec::{ModelsSpec, PipelineSpec, RunSpec};
 use crate::stage::ClipBatch;
 use crate::stage::shards::config::OutputSpec;
 use crate::stage::shards::testing::{Folders, Row, config, row, texts};
+use crate::storage::StorageSpec;
 
 /// A committed dataset of these rows, two to a shard, those that are dropped included.
 async fn dataset(rows: &[Row]) -> Folders {
@@ -36,6 +37,7 @@ async fn commit_receipt(folders: &Folders, output: OutputSpec, receipt: crate::d
             output,
             models: ModelsSpec::default(),
             run: RunSpec::default(),
+            storage: StorageSpec::default(),
         },
         repacked: None,
         counts: receipt.counts,

@@ -11,9 +11,9 @@ use crate::stage::shards::config::OutputSpec;
 /// names: `files` gives each a name and a hash, in any order.
 ///
 /// Not part of it: the sources, since work units carry their rows themselves; where the dataset goes; how models are
-/// run and in what batches; the rest of `run`.
+/// run and in what batches; how storage is reached; the rest of `run`.
 pub fn fingerprint(spec: &PipelineSpec, files: impl IntoIterator<Item = (String, String)>) -> Result<String> {
-    let PipelineSpec { name, description: _, sources: _, stages, output, models: _, run } = spec;
+    let PipelineSpec { name, description: _, sources: _, stages, output, models: _, run, storage: _ } = spec;
     let OutputSpec { path: _, payload, cut, frames, keep_dropped, max_samples, max_bytes } = output;
     let RunSpec { memory_limit: _, threads: _, clips_per_unit, max_failures: _ } = run;
     let mut files: Vec<(String, String)> = files.into_iter().collect();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::StageSpec;
 use crate::stage::shards::config::OutputSpec;
+use crate::storage::StorageSpec;
 
 /// A pipeline: where clips come from, what happens to them, and where the dataset goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,13 +32,17 @@ pub struct PipelineSpec {
     /// How the pipeline is run; nothing here changes what comes out.
     #[serde(default)]
     pub run: RunSpec,
+    /// How object stores are reached.
+    #[serde(default)]
+    pub storage: StorageSpec,
 }
 
 /// One origin of clips: a path, or a list of URIs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
-    /// A file, a folder (searched recursively for video files) or a glob (`clips/**/*.mp4`; every match is taken).
+    /// A file, a folder (searched recursively for video files) or a glob (`clips/**/*.mp4`; every match is taken), on
+    /// disk or in an object store (`s3://bucket/clips`, `gs://`, `az://`); a file may also be an `https://` address.
     /// Relative paths are taken from the working directory. Exactly one of `path`, `list` and `render` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

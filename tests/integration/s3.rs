@@ -1,0 +1,164 @@
+//! Clips, lists, renders and datasets in an object store.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::program::{DECODE, Workplace, command, expect_code, root, simdrop, stderr, stdout};
+use super::s3_server::S3Server;
+
+fn run(server: &S3Server, args: &[&str]) -> Output {
+    command(args).envs(server.environment()).output().unwrap()
+}
+
+fn query(server: &S3Server, dataset: &str, sql: &str) -> Vec<Value> {
+    let made = run(server, &["sql", dataset, sql, "--format", "json"]);
+    expect_code(&made, 0);
+    serde_json::from_slice(&made.stdout).unwrap()
+}
+
+fn pipeline(place: &Workplace, sources: &str, stages: &str, output: &str) -> String {
+    let yaml = format!("name: test\nsources:\n{sources}\nstages:\n{stages}\noutput: {{path: {output}}}\n");
+    std::fs::write(place.path("pipeline.yaml"), yaml).unwrap();
+    place.text("pipeline.yaml")
+}
+
+#[test]
+fn a_bucket_gives_clips_and_takes_the_dataset() {
+    let (server, place) = (S3Server::start(), Workplace::new());
+    let real = root().join("data/clips/real");
+    for key in ["clips/a/car phone #1.mp4", "clips/b.mp4", "clips/a/deep/c.mp4"] {
+        server.put(key, &real.join("carphone.mp4"));
+    }
+    server.put("clips/readme.txt", &root().join("README.md"));
+    server.put("clips/broken.mp4", &root().join("README.md"));
+    let pipeline = pipeline(&place, "  - {path: 's3://data/clips', kind: real}", DECODE, "s3://data/out");
+    let made = run(&server, &["run", &pipeline, "--progress", "none"]);
+    expect_code(&made, 0);
+    let rows = query(&server, "s3://data/out", "select uri, fate, dataset, size_bytes from clips order by uri");
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    assert_eq!(rows[0]["uri"], "s3://data/clips/a/car phone #1.mp4");
+    assert_eq!(rows.iter().filter(|row| row["fate"] == "kept").count(), 3, "{rows:?}");
+    assert_eq!(rows[3]["uri"], "s3://data/clips/broken.mp4");
+    // What lies in the bucket is the dataset that a disk would have.
+    let local = server.path("out").display().to_string();
+    let made = simdrop(&["sql", &local, "select count(*) as clips from clips", "--format", "csv"]);
+    assert!(stdout(&made).contains('4'), "{}", stdout(&made));
+    // Another run has nothing to do, and a new clip makes a new version.
+    let again = run(&server, &["run", &pipeline, "--progress", "none"]);
+    expect_code(&again, 0);
+    server.put("clips/new.mp4", &real.join("carphone.mp4"));
+    expect_code(&run(&server, &["run", &pipeline, "--progress", "none"]), 0);
+    assert_eq!(query(&server, "s3://data/out", "select * from clips").len(), 5);
+    let dataset: Value = serde_json::from_slice(&std::fs::read(server.path("out/dataset.json")).unwrap()).unwrap();
+    assert_eq!(dataset["version"], 2);
+    // Secrets stay where they are.
+    for secret in ["test-secret", "test-key"] {
+        assert!(!dataset.to_string().contains(secret) && !stderr(&made).contains(secret));
+    }
+}
+
+#[test]
+fn globs_lists_and_single_objects_name_clips() {
+    let (server, place) = (S3Server::start(), Workplace::new());
+    let real = root().join("data/clips/real");
+    for key in ["clips/a/1.mp4", "clips/a/2.mov", "clips/b/3.mp4", "clips/b/c/4.mp4"] {
+        server.put(key, &real.join("carphone.mp4"));
+    }
+    std::fs::write(place.path("list.csv"), "uri,caption\na/1.mp4,one\ns3://data/clips/b/3.mp4,two\n").unwrap();
+    server.put("clips/list.csv", &place.path("list.csv"));
+    for (source, expected) in [
+        ("path: 's3://data/clips/*/*.mp4'", 2),
+        ("path: 's3://data/clips/**/*.mp4'", 3),
+        ("path: 's3://data/clips/b/**'", 2),
+        ("path: 's3://data/clips/a/2.mov'", 1),
+        ("path: 's3://data/clips/'", 4),
+        ("list: 's3://data/clips/list.csv'", 2),
+    ] {
+        let pipeline = pipeline(&place, &format!("  - {{{source}, kind: real}}"), DECODE, &place.text("out"));
+        let made = run(&server, &["run", &pipeline, "--progress", "none", "--overwrite"]);
+        expect_code(&made, 0);
+        assert_eq!(place.query("out", "select * from clips where fate = 'kept'").len(), expected, "{source}");
+    }
+    for (source, part) in [
+        ("path: 's3://data/none'", "holds no video"),
+        ("path: 's3://nowhere/clips'", "s3://nowhere/clips"),
+        ("list: 's3://data/none.csv'", "s3://data/none.csv"),
+    ] {
+        let pipeline = pipeline(&place, &format!("  - {{{source}, kind: real}}"), DECODE, &place.text("none"));
+        let made = run(&server, &["run", &pipeline, "--progress", "none"]);
+        assert_ne!(made.status.code(), Some(0));
+        assert!(stderr(&made).contains(part), "{}", stderr(&made));
+    }
+}
+
+#[test]
+fn the_endpoint_may_stand_in_the_pipeline() {
+    let (server, place) = (S3Server::start(), Workplace::new());
+    server.put("clips/a.mp4", &root().join("data/clips/real/carphone.mp4"));
+    let pipeline = pipeline(&place, "  - {path: 's3://data/clips', kind: real}", DECODE, "s3://data/out");
+    let set = format!("storage.endpoint={}", server.endpoint());
+    let mut call = command(&["run", &pipeline, "--progress", "none", "--set", &set]);
+    let made = call.envs(server.environment()).env_remove("AWS_ENDPOINT_URL").output().unwrap();
+    expect_code(&made, 0);
+    assert_eq!(query(&server, "s3://data/out", "select * from clips where fate = 'kept'").len(), 1);
+}
+
+#[test]
+fn renders_go_to_a_bucket_and_from_there_into_a_pipeline() {
+    let (server, place) = (S3Server::start(), Workplace::new());
+    let scenes = scenes(&place);
+    let listed = stdout(&simdrop(&["render", &scenes, "--list"]));
+    let scene: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    fill(&place, scene["id"].as_str().unwrap());
+    let made = run(&server, &["render", &scenes, "--progress", "none"]);
+    expect_code(&made, 0);
+    assert!(stdout(&made).contains("1 clips, 1 rendered now"), "{}", stdout(&made));
+    // What is there is not rendered again.
+    let made = run(&server, &["render", &scenes, "--progress", "none"]);
+    assert!(stdout(&made).contains("1 clips, 0 rendered now"), "{}", stdout(&made));
+    let stages = format!("{DECODE}\n  - caption: {{from: [{{compositional: {{}}}}]}}");
+    let source = format!("  - {{render: '{scenes}', kind: synthetic}}");
+    let pipeline = pipeline(&place, &source, &stages, "s3://data/out");
+    expect_code(&run(&server, &["run", &pipeline, "--progress", "none"]), 0);
+    let rows = query(&server, "s3://data/out", "select uri, fate, caption from clips");
+    assert_eq!(rows[0]["fate"], "kept", "{rows:?}");
+    assert!(rows[0]["caption"].as_str().unwrap().starts_with("rendered, "), "{rows:?}");
+    assert!(rows[0]["uri"].as_str().unwrap().starts_with("s3://data/renders/"), "{rows:?}");
+}
+
+/// A file with one scene that the repository ships rendered, for a bucket and a Blender that leaves prepared files.
+fn scenes(place: &Workplace) -> String {
+    let blender = place.path("blender");
+    let script = format!(
+        "#!/bin/sh\necho 'simdrop {{\"ready\": \"4.5.0\"}}'\nwhile read job; do\n\
+         folder=$(echo \"$job\" | sed 's/.*\"output\": *\"\\([^\"]*\\)\".*/\\1/')\n\
+         cp -r {}/. \"$folder\"\necho 'simdrop {{\"done\": {{}}}}'\ndone\n",
+        place.text("prepared")
+    );
+    std::fs::write(&blender, script).unwrap();
+    std::fs::set_permissions(&blender, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let yaml = format!(
+        "name: clean\nseed: 2026\nrender: {{width: 128, height: 128, frames: 24, fps: 12, samples: 16}}\n\
+         scenes: [{{family: objects, name: objects-motion, count: 1}}]\n\
+         output: {{path: 's3://data/renders', crf: 20, licence: CC0-1.0}}\nrun: {{blender: {}, workers: 1}}\n",
+        blender.display()
+    );
+    std::fs::write(place.path("scenes.yaml"), yaml).unwrap();
+    place.text("scenes.yaml")
+}
+
+/// What Blender would leave of a scene, from the ground truth that is shipped with it.
+fn fill(place: &Workplace, id: &str) {
+    let frames = place.path("prepared/frames");
+    std::fs::create_dir_all(&frames).unwrap();
+    std::fs::copy(root().join(format!("data/clips/synthetic/{id}.truth.json")), place.path("prepared/truth.json"))
+        .unwrap();
+    for frame in 0..24u8 {
+        let file = std::fs::File::create(frames.join(format!("{frame:06}.png"))).unwrap();
+        let mut encoder = png::Encoder::new(file, 128, 128);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.write_header().unwrap().write_image_data(&vec![frame * 8; 128 * 128 * 3]).unwrap();
+    }
+}
