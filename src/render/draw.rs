@@ -62,8 +62,8 @@ impl Drawing<'_> {
             None => self.objects(physics.as_ref().map(|physics| physics.kind)),
         };
         let (environment, background) = self.environment();
-        let lights = self.lights(&environment);
         let camera = self.camera(person.as_ref());
+        let lights = self.lights(&environment, camera.azimuth_deg);
         let caption = CaptionParts {
             object: caption::subject(person.as_ref(), &objects, physics.as_ref()),
             action: caption::action(person.as_ref(), &objects, physics.as_ref()),
@@ -167,16 +167,17 @@ impl Drawing<'_> {
         }
     }
 
-    /// Two lamps that light a room from the front; none where a panorama does.
-    fn lights(&self, environment: &Environment) -> Vec<Light> {
+    /// Two lamps that light a room from the camera's side, which is at `azimuth` degrees; none where a panorama does.
+    fn lights(&self, environment: &Environment, azimuth: f64) -> Vec<Light> {
         let (spec, mut draws) = (&self.group.lights, self.draws("lights"));
         let wanted = if environment.kind == EnvironmentKind::Hdri { 0.0 } else { 2.0 };
         let count = draws.count(spec.count.as_ref().unwrap_or(&Number::Constant(wanted)));
         (0..count)
             .map(|number| {
-                // Around the scene, the first at one side of it and the second at the other.
+                // The first at one side of the camera and the second at the other.
                 let side = if number % 2 == 0 { 1.0 } else { -1.0 };
-                let usual = [side * draws.between(1.5, 3.5), draws.between(-3.5, -1.0), draws.between(2.0, 4.0)];
+                let [right, back] = [side * draws.between(1.5, 3.5), draws.between(-3.5, -1.0)];
+                let usual = turned(right, back, azimuth, draws.between(2.0, 4.0));
                 let position = match &spec.position {
                     Some(place) => [0, 1, 2].map(|axis: usize| draws.number(&place[axis])),
                     None => usual,
@@ -277,6 +278,13 @@ const GROUNDS: [Color; 4] = [Color::Beige, Color::Brown, Color::Gray, Color::Whi
 
 fn any_color() -> Choice<Color> {
     Choice::OneOf(Color::ALL.to_vec())
+}
+
+/// A place at `right` of the camera and `back` towards it (negative), for a camera at `azimuth` degrees around z; 0 looks
+/// along y. The sine is not the system's, which differs in its last digit from machine to machine.
+fn turned(right: f64, back: f64, azimuth: f64, up: f64) -> [f64; 3] {
+    let (sine, cosine) = libm::sincos(azimuth.to_radians());
+    [right * cosine - back * sine, right * sine + back * cosine, up]
 }
 
 /// A distribution that is given, or the usual range.

@@ -76,7 +76,9 @@ impl Drawing<'_> {
         };
         let turns = draws.number(&or(&spec.turns, 0.3, 1.0));
         let turns = if draws.chance(0.5) { turns } else { -turns };
-        let axis = if draws.chance(0.8) { "z" } else { "x" };
+        // Whatever stands on legs or a foot would tumble through the air.
+        let axis =
+            if draws.chance(0.8) || matches!(shape, Shape::Table | Shape::Chair | Shape::Lamp) { "z" } else { "x" };
         let place = 0.35 * number as f64;
         let position = [draws.between(-place, place), draws.between(-place, place), 0.0];
         let rotation = [0.0, 0.0, draws.between(0.0, 360.0)];
@@ -127,7 +129,9 @@ pub(super) fn material(
     roughness: &Number,
 ) -> (Material, String) {
     let kind = draws.choice(kinds);
-    let (color, color2) = (draws.choice(colors), draws.choice(&any_color()));
+    let color = draws.choice(colors);
+    // A pattern in one colour would be none.
+    let color2 = draws.choice(&if colors.weights().len() > 1 { colors.clone() } else { any_color() });
     let material = Material {
         kind,
         color: shade(draws, color),
