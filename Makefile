@@ -5,7 +5,7 @@ SHELL := bash
 .NOTPARALLEL:
 # The tests need the ffmpeg command as well.
 test test-rust test-python: SETUP_FOR := test
-.PHONY: help setup blender build demo test test-rust test-python bench lint schemas clean
+.PHONY: help setup blender models build demo test test-rust test-python bench lint schemas clean
 
 # A library of your own, such as that of the wheel onnxruntime-gpu, goes before the one that `make setup` fetches.
 export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so
@@ -24,6 +24,10 @@ setup: ## install what is missing: system packages, ONNX Runtime
 
 blender: ## optional: Blender as a Python module, people, panoramas; 900 MB
 	@scripts/setup-blender.sh
+
+models: ## export the graphs in models/graphs anew, each compared with JAX; only after a change in models/; 1.1 GB, 15 minutes
+	@scripts/setup-models.sh
+	@.deps/models/bin/python models/export.py --all --output models/graphs
 
 build: setup ## build target/release/simdrop
 	@$(CARGO) build $(PROFILE) --bin simdrop
