@@ -26,22 +26,30 @@ pub use stage_exec::{StageExec, StageNode};
 use crate::error::Result;
 use crate::schema;
 use crate::spec::PipelineSpec;
+use crate::storage::Location;
 
-/// The plan of a pipeline over the files of its work units.
+/// Under this name a plan knows the store of an output.
+pub fn store_url(root: &Location) -> Result<ObjectStoreUrl> {
+    match root.local() {
+        Some(_) => Ok(ObjectStoreUrl::local_filesystem()),
+        None => Ok(ObjectStoreUrl::parse(root.base())?),
+    }
+}
+
+/// The plan of a pipeline over the files of its work units, which lie at the output.
 pub fn build(
     spec: &PipelineSpec,
     fingerprint: &str,
     manifest: &SchemaRef,
+    root: &Location,
     units: Vec<ObjectMeta>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let groups =
         units.into_iter().map(|unit| FileGroup::new(vec![PartitionedFile::new_from_meta(unit)])).collect::<Vec<_>>();
     let source = Arc::new(ParquetSource::new(Arc::clone(manifest)));
     // Without this, a partition that is done takes files of its neighbours, and two units become one.
-    let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
-        .with_file_groups(groups)
-        .with_preserve_order(true)
-        .build();
+    let scan =
+        FileScanConfigBuilder::new(store_url(root)?, source).with_file_groups(groups).with_preserve_order(true).build();
     let mut plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(scan);
     let schemas = schemas(spec, manifest)?;
     let makes_frames = |index: usize| count_frames(&schemas[index + 1]) > count_frames(&schemas[index]);

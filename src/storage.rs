@@ -206,7 +206,7 @@ impl Location {
     }
 
     /// `s3://bucket`, `https://host`; empty on this machine's disk.
-    fn base(&self) -> String {
+    pub fn base(&self) -> String {
         if self.local.is_some() { String::new() } else { self.uri.splitn(4, '/').take(3).collect::<Vec<_>>().join("/") }
     }
 

@@ -230,8 +230,8 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
         e_tag: None,
         version: None,
     });
-    let plan =
-        plan::build(spec, &fingerprint, &manifest.schema, files.collect()).map_err(|error| place(&loaded, error))?;
+    let plan = plan::build(spec, &fingerprint, &manifest.schema, &root, files.collect());
+    let plan = plan.map_err(|error| place(&loaded, error))?;
     print(&format!(
         "{} clips in {} work units, {} threads, {} of memory\n{}",
         manifest.clips(),

@@ -26,15 +26,17 @@ use crate::spec::{MaxFailures, PipelineSpec};
 use crate::stage::StageContext;
 use crate::storage::Location;
 
-/// A session that can execute our plans.
-pub fn session(context: &Arc<StageContext>, progress: &Arc<Progress>) -> Result<SessionContext> {
+/// A session that can execute our plans, whose work units lie at `root`.
+pub fn session(context: &Arc<StageContext>, progress: &Arc<Progress>, root: &Location) -> Result<SessionContext> {
     let config = SessionConfig::new()
         .with_batch_size(1024)
         .set_bool("datafusion.execution.enable_file_stream_work_stealing", false)
         .with_extension(Arc::clone(context))
         .with_extension(Arc::clone(progress));
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(context.pool())).build_arc()?;
-    Ok(SessionContext::new_with_config_rt(config, runtime))
+    let session = SessionContext::new_with_config_rt(config, runtime);
+    session.register_object_store(plan::store_url(root)?.as_ref(), Arc::clone(root.store()));
+    Ok(session)
 }
 
 /// Runs the pipeline and commits its dataset.
@@ -67,8 +69,8 @@ pub async fn run(request: RunRequest) -> Result<RunOutcome> {
     for unit in &pending {
         files.push(write_unit(&root, &fingerprint, unit).await?);
     }
-    let plan = plan::build(&spec, &fingerprint, &manifest.schema, files)?;
-    let task = session(&context, &progress)?.task_ctx();
+    let plan = plan::build(&spec, &fingerprint, &manifest.schema, &root, files)?;
+    let task = session(&context, &progress, &root)?.task_ctx();
     let limit = failure_limit(&spec, manifest.clips(), &receipts);
     let done = tokio::select! {
         done = execute(&plan, &task, &stop, prepare::threads(&spec).max(2)) => done,

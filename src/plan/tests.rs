@@ -83,7 +83,8 @@ fn plan() -> Arc<dyn ExecutionPlan> {
         e_tag: None,
         version: None,
     };
-    build(&spec(), "fingerprint", &schema::clip_schema(), vec![unit.clone(), unit]).unwrap()
+    let root = crate::storage::Storage::default().locate("/out").unwrap();
+    build(&spec(), "fingerprint", &schema::clip_schema(), &root, vec![unit.clone(), unit]).unwrap()
 }
 
 fn text(plan: &Arc<dyn ExecutionPlan>) -> String {
