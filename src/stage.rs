@@ -11,6 +11,7 @@ pub mod decode;
 pub mod expression;
 pub mod filter;
 pub mod frames;
+pub mod measure;
 pub mod model;
 pub mod score;
 pub mod shards;
@@ -44,6 +45,8 @@ pub enum StageSpec {
     Caption(caption::config::CaptionConfig),
     /// Runs an ONNX model.
     Model(model::config::ModelConfig),
+    /// Measures clips by their frames, without a model.
+    Measure(measure::config::MeasureConfig),
     /// Scores clips with pairs of denoisers.
     Score(score::config::ScoreConfig),
     /// Keeps the clips for which an expression is true.
@@ -60,6 +63,7 @@ impl StageSpec {
             Self::Decode(_) => "decode",
             Self::Caption(_) => "caption",
             Self::Model(_) => "model",
+            Self::Measure(_) => "measure",
             Self::Score(_) => "score",
             Self::Filter(_) => "filter",
             Self::Simdrop(_) => "simdrop",
@@ -73,6 +77,7 @@ impl StageSpec {
             Self::Decode(config) => config.name.as_deref(),
             Self::Caption(config) => config.name.as_deref(),
             Self::Model(config) => config.name.as_deref(),
+            Self::Measure(config) => config.name.as_deref(),
             Self::Score(config) => config.name.as_deref(),
             Self::Filter(config) => Some(config.name.as_str()),
             Self::Simdrop(config) => config.name.as_deref(),
@@ -89,7 +94,7 @@ impl StageSpec {
             }
             Self::Score(config) => config.models.values().map(String::as_str).collect(),
             Self::Simdrop(config) => config.thresholds.as_deref().into_iter().collect(),
-            Self::Split(_) | Self::Decode(_) | Self::Caption(_) | Self::Filter(_) => Vec::new(),
+            Self::Split(_) | Self::Decode(_) | Self::Caption(_) | Self::Measure(_) | Self::Filter(_) => Vec::new(),
         }
     }
 
@@ -100,6 +105,7 @@ impl StageSpec {
             Self::Decode(config) => Arc::new(decode::DecodeStage::new(config)),
             Self::Caption(config) => Arc::new(caption::CaptionStage::new(config)),
             Self::Model(config) => Arc::new(model::ModelStage::new(config)),
+            Self::Measure(config) => Arc::new(measure::MeasureStage::new(config)),
             Self::Score(config) => Arc::new(score::ScoreStage::new(config)),
             Self::Filter(config) => Arc::new(filter::FilterStage::new(config)),
             Self::Simdrop(config) => Arc::new(simdrop::SimdropStage::new(config)),

@@ -85,7 +85,11 @@ pub fn measure(spec: &PipelineSpec, files: &[PathBuf], folder: &Path) -> Result<
                     unit: "items",
                 }));
             }
-            StageSpec::Split(_) | StageSpec::Caption(_) | StageSpec::Filter(_) | StageSpec::Simdrop(_) => {}
+            StageSpec::Split(_)
+            | StageSpec::Caption(_)
+            | StageSpec::Measure(_)
+            | StageSpec::Filter(_)
+            | StageSpec::Simdrop(_) => {}
         }
     }
     limits.push(writing(files, folder)?);

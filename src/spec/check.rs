@@ -67,6 +67,11 @@ pub fn check(spec: &PipelineSpec) -> Vec<Mistake> {
                     }
                 }
             }
+            StageSpec::Measure(config) => {
+                if config.measures.is_empty() {
+                    found.add(format!("{at}.measures"), "`measures` is empty", "leave it out to measure everything");
+                }
+            }
             StageSpec::Filter(config) => {
                 if config.keep.trim().is_empty() {
                     found.add(format!("{at}.keep"), "`keep` is empty", "a SQL expression, such as `width >= 256`");
@@ -186,6 +191,10 @@ fn check_columns(spec: &PipelineSpec, found: &mut Found) {
                         columns.push((column, format!("{at}.scores.{score}")));
                     }
                 }
+            }
+            StageSpec::Measure(config) => {
+                let made = crate::stage::measure::columns(config).into_iter().enumerate();
+                columns.extend(made.map(|(number, column)| (column, format!("{at}.measures[{number}]"))));
             }
             StageSpec::Split(_) | StageSpec::Caption(_) | StageSpec::Filter(_) | StageSpec::Simdrop(_) => {}
         }
