@@ -4,14 +4,16 @@
 
 mod bench;
 mod data;
+mod evaluate;
 mod pipeline;
 mod render;
+mod train;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::display::ProgressMode;
 
 /// A streaming data engine that turns real and synthetic video into training shards, and shows why each clip was kept.
@@ -41,6 +43,12 @@ enum Command {
     Bench(BenchArgs),
     /// Render synthetic clips and their ground truth with Blender. Run it again and what is missing is rendered.
     Render(RenderArgs),
+    /// Train a denoiser on datasets, with ONNX Runtime.
+    Train(TrainArgs),
+    /// Judge a score by clips with labels.
+    Evaluate(EvaluateArgs),
+    /// Make a file of thresholds from the scores of a dataset, for the simdrop stage.
+    Calibrate(CalibrateArgs),
     /// Write the noise that the score stages of a pipeline use, as .npy files.
     Noise(NoiseArgs),
     /// Print a JSON Schema, or write all of them.
@@ -162,6 +170,100 @@ struct RenderArgs {
 }
 
 #[derive(Debug, Args)]
+struct TrainArgs {
+    /// The training, YAML.
+    training: PathBuf,
+    /// Replace a value, such as `steps=500` or `optimizer.learning_rate=0.0005`; may be given again.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+    /// Go on from the last checkpoint at the output.
+    #[arg(long)]
+    resume: bool,
+    /// Replace what an earlier training left at the output.
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t)]
+    progress: ProgressMode,
+}
+
+#[derive(Debug, Args)]
+struct EvaluateArgs {
+    #[command(subcommand)]
+    what: Evaluate,
+}
+
+#[derive(Debug, Subcommand)]
+enum Evaluate {
+    /// How well a score finds labelled clips: areas under the ROC curve with intervals over scenes, pairs, a threshold,
+    /// and a simple baseline beside it.
+    Filter(EvaluateFilterArgs),
+}
+
+#[derive(Debug, Args)]
+struct EvaluateFilterArgs {
+    /// Folder of a dataset with scores and labels.
+    dataset: String,
+    /// Column of the score; larger means more likely defective.
+    #[arg(long, default_value = "simdrop_score")]
+    score: String,
+    /// Column of the label; null in clean clips.
+    #[arg(long, default_value = "defect")]
+    label: String,
+    /// Column of what belongs together. Default: the scene, else the file.
+    #[arg(long)]
+    group: Option<String>,
+    /// Labels that are judged together as well. Default: all.
+    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    together: Vec<String>,
+    /// Labels of clips that are fine, such as recompressed ones.
+    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    neutral: Vec<String>,
+    /// Columns of the baseline. Default: those that a measure stage made.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    features: Option<Vec<String>>,
+    /// Clips with a larger score are dropped. Default: what drops 5 % of the clean clips.
+    #[arg(long)]
+    threshold: Option<f64>,
+    /// A SQL predicate over the clips that are judged.
+    #[arg(long = "where", value_name = "PREDICATE", default_value = "true")]
+    keep: String,
+    /// Seed of the resampled intervals.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Format of the result.
+    #[arg(long, value_enum, default_value_t)]
+    format: evaluate::ReportFormat,
+}
+
+#[derive(Debug, Args)]
+struct CalibrateArgs {
+    /// Folder of a dataset with scores.
+    dataset: String,
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE", default_value = "thresholds.json")]
+    output: PathBuf,
+    /// Column of the score.
+    #[arg(long, default_value = "simdrop_score")]
+    score: String,
+    /// Keep this share of the clips.
+    #[arg(long, value_name = "SHARE", required_unless_present = "precision", conflicts_with = "precision")]
+    quantile: Option<f64>,
+    /// Drop as many clips as possible of which this share is defective.
+    #[arg(long, value_name = "SHARE")]
+    precision: Option<f64>,
+    /// Column of the label, for a precision; null in clean clips.
+    #[arg(long, default_value = "defect")]
+    label: String,
+    /// A threshold for each value of this column, such as `source`.
+    #[arg(long, value_name = "COLUMN")]
+    by: Option<String>,
+    /// A SQL predicate over the clips that are looked at.
+    #[arg(long = "where", value_name = "PREDICATE", default_value = "true")]
+    keep: String,
+}
+
+#[derive(Debug, Args)]
 struct NoiseArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -173,7 +275,7 @@ struct NoiseArgs {
 #[derive(Debug, Args)]
 struct SchemaArgs {
     /// Which one.
-    #[arg(value_parser = ["pipeline", "clips", "dataset", "scenes", "scene", "truth"])]
+    #[arg(value_parser = ["pipeline", "clips", "dataset", "scenes", "scene", "truth", "train"])]
     name: Option<String>,
     /// Write all of them into this folder.
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = "schemas")]
@@ -186,8 +288,19 @@ impl Cli {
         &self.log
     }
 
-    /// Does what was asked.
-    pub async fn execute(self) -> Result<()> {
+    /// Does what was asked, on a runtime of its own; blocking.
+    ///
+    /// The runtime is here and not in the program, so that all of this is compiled once, with the library.
+    pub fn run(self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(Error::io("start", "the runtime"))?;
+        let done = runtime.block_on(self.execute());
+        // Threads that still compute when a run is broken off are not waited for: they look at the signal and end.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+        done
+    }
+
+    async fn execute(self) -> Result<()> {
         match self.command {
             Command::Run(args) => pipeline::run(args).await,
             Command::Validate(args) => pipeline::validate(args).await,
@@ -196,6 +309,11 @@ impl Cli {
             Command::Repack(args) => data::repack(args).await,
             Command::Bench(args) => bench::bench(args).await,
             Command::Render(args) => render::render(args).await,
+            Command::Train(args) => train::train(args).await,
+            Command::Evaluate(args) => match args.what {
+                Evaluate::Filter(args) => evaluate::filter(args).await,
+            },
+            Command::Calibrate(args) => evaluate::calibrate(args).await,
             Command::Noise(args) => pipeline::noise(args).await,
             Command::Schema(args) => data::schema(args),
         }

@@ -18,14 +18,7 @@ fn main() -> ExitCode {
         .without_time()
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = runtime.map_err(Error::io("start", "the runtime")).and_then(|runtime| {
-        let done = runtime.block_on(cli.execute());
-        // Threads that still compute when a run is broken off are not waited for: they look at the signal and end.
-        runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-        done
-    });
-    match done {
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut writer = LogWriter::default();

@@ -5,10 +5,12 @@
 //! with, nor on its place among them (see [`session`]).
 
 pub mod graph;
+pub mod program;
 mod queue;
 pub mod raw;
 mod runtime;
 pub mod session;
+pub mod text;
 mod worker;
 
 #[cfg(test)]
@@ -92,44 +94,60 @@ impl ModelRegistry {
         lock(&self.state).used.clone()
     }
 
-    /// Tries the providers in order, the whole way: one that registers may still refuse the graph or find no device.
     fn load(&self, model: &str, path: &Path, state: &mut State) -> Result<(ort::session::Session, Provider)> {
-        let providers = match &self.spec.require {
-            Some(provider) => std::slice::from_ref(provider),
-            None => self.spec.providers.as_slice(),
-        };
-        let mut reasons = Vec::new();
-        for &provider in providers {
-            match runtime::load(path, provider, self.spec.device)? {
-                Ok(session) => return Ok((session, provider)),
-                Err(reason) => {
-                    let first_line = reason.lines().next().unwrap_or_default().to_owned();
-                    if provider != Provider::Cpu && state.reported.insert((provider, first_line.clone())) {
-                        tracing::info!(provider = provider.as_str(), reason = first_line, "provider not used");
-                    }
-                    reasons.push(format!("{}: {first_line}", provider.as_str()));
-                }
+        let mut loaded = None;
+        let provider = first_provider(&self.spec, model, |provider| {
+            let tried = runtime::load(path, provider, self.spec.device)?.map(|session| loaded = Some(session));
+            if let Err(reason) = &tried
+                && provider != Provider::Cpu
+                && state.reported.insert((provider, first_line(reason)))
+            {
+                tracing::info!(provider = provider.as_str(), reason = first_line(reason), "provider not used");
             }
-        }
-        let reasons = reasons.join(", ");
-        Err(match self.spec.require {
-            Some(Provider::Cpu) => Error::config(format!("model {model} could not be loaded: {reasons}")),
-            Some(provider) => Error::Model {
-                model: model.to_owned(),
-                message: format!(
-                    "models.require is {}, which could not be used ({reasons}); install its libraries beside ONNX \
-                     Runtime's, or remove models.require",
-                    provider.as_str()
-                ),
-            },
-            None if providers.is_empty() => Error::config("models.providers is empty; name at least cpu"),
-            None if !providers.contains(&Provider::Cpu) => Error::Model {
-                model: model.to_owned(),
-                message: format!("no provider could be used ({reasons}); add cpu to models.providers"),
-            },
-            None => Error::config(format!("model {model} could not be loaded: {reasons}")),
-        })
+            Ok(tried)
+        })?;
+        let session = loaded.ok_or_else(|| Error::internal("a provider took a model and left no session"))?;
+        Ok((session, provider))
     }
+}
+
+fn first_line(reason: &str) -> String {
+    reason.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Tries the providers in order, the whole way: one that registers may still refuse the graph or find no device. The
+/// inner error of `load` says why it did.
+fn first_provider(
+    spec: &ModelsSpec,
+    model: &str,
+    mut load: impl FnMut(Provider) -> Result<Result<(), String>>,
+) -> Result<Provider> {
+    let providers = spec.require.as_ref().map_or(spec.providers.as_slice(), std::slice::from_ref);
+    let mut reasons = Vec::new();
+    for &provider in providers {
+        match load(provider)? {
+            Ok(()) => return Ok(provider),
+            Err(reason) => reasons.push(format!("{}: {}", provider.as_str(), first_line(&reason))),
+        }
+    }
+    let reasons = reasons.join(", ");
+    Err(match spec.require {
+        Some(Provider::Cpu) => Error::config(format!("model {model} could not be loaded: {reasons}")),
+        Some(provider) => Error::Model {
+            model: model.to_owned(),
+            message: format!(
+                "models.require is {}, which could not be used ({reasons}); install its libraries beside ONNX Runtime's, \
+                 or remove models.require",
+                provider.as_str()
+            ),
+        },
+        None if providers.is_empty() => Error::config("models.providers is empty; name at least cpu"),
+        None if !providers.contains(&Provider::Cpu) => Error::Model {
+            model: model.to_owned(),
+            message: format!("no provider could be used ({reasons}); add cpu to models.providers"),
+        },
+        None => Error::config(format!("model {model} could not be loaded: {reasons}")),
+    })
 }
 
 /// The error for a tensor that a graph does not have; it names the nearest one.

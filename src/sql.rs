@@ -18,6 +18,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -30,11 +31,12 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
-/// A dataset that answers questions.
+/// A dataset, or a training, that answers questions.
 #[derive(Clone)]
 pub struct SqlSession {
     context: SessionContext,
-    dataset: Arc<Dataset>,
+    dataset: Option<Arc<Dataset>>,
+    name: String,
     tables: Vec<Table>,
 }
 
@@ -49,40 +51,65 @@ pub struct Table {
     pub schema: SchemaRef,
 }
 
+/// Tables by name, each with what a row of it is.
+type Tables = Vec<(&'static str, &'static str, Arc<dyn TableProvider>)>;
+
 impl std::fmt::Debug for SqlSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SqlSession").field("dataset", &self.dataset.name).field("tables", &self.tables).finish()
+        f.debug_struct("SqlSession").field("name", &self.name).field("tables", &self.tables).finish()
     }
 }
 
 impl SqlSession {
-    /// Opens the dataset at `uri`, which has to be committed.
+    /// Opens the dataset at `uri`, which has to be committed, or the training there.
     pub async fn open(storage: &Storage, uri: &str) -> Result<Self> {
         let root = storage.locate(uri)?;
-        let dataset = Dataset::require(&root).await?;
+        let dataset = match Dataset::read(&root).await? {
+            Some(dataset) => dataset,
+            None => match tables::metrics(&root).await? {
+                Some(metrics) => return Self::of_training(uri, metrics),
+                None => Dataset::require(&root).await?,
+            },
+        };
         let config = SessionConfig::new()
             .with_information_schema(true)
             // The columns keep the types that `schemas/` promises.
             .set_bool("datafusion.execution.parquet.schema_force_view_types", false);
         let context = SessionContext::new_with_config(config);
 
-        let mut tables = Vec::new();
+        let mut tables: Tables = Vec::new();
         let clips = clips::ClipsTable::open(&context, &root, &dataset).await?;
-        tables.push(("clips", "one row a clip: kept, dropped and failed", Arc::new(clips) as Arc<_>));
+        tables.push(("clips", "one row a clip: kept, dropped and failed", Arc::new(clips)));
         tables.push(("shards", "one row a shard", tables::shards(&dataset)?));
         tables.push(("runs", "one row a run that made the dataset", tables::runs(&dataset)?));
         tables.push(("stages", "one row for each stage of each run", tables::stages(&dataset)?));
+        let name = dataset.name.clone();
+        Ok(Self { dataset: Some(Arc::new(dataset)), ..Self::over(context, name, tables)? })
+    }
+
+    fn of_training(uri: &str, metrics: Arc<dyn TableProvider>) -> Result<Self> {
+        let context = SessionContext::new_with_config(SessionConfig::new().with_information_schema(true));
+        Self::over(context, uri.to_owned(), vec![("metrics", "one row a measurement of the training", metrics)])
+    }
+
+    fn over(context: SessionContext, name: String, tables: Tables) -> Result<Self> {
         let mut listed = Vec::new();
         for (name, description, table) in tables {
             listed.push(Table { name, description, schema: table.schema() });
             context.register_table(name, table)?;
         }
-        Ok(Self { context, dataset: Arc::new(dataset), tables: listed })
+        Ok(Self { context, dataset: None, name, tables: listed })
     }
 
-    /// What `dataset.json` says.
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
+    /// What `dataset.json` says; a training is refused.
+    pub fn dataset(&self) -> Result<&Dataset> {
+        let dataset = self.dataset.as_deref();
+        dataset.ok_or_else(|| Error::config(format!("{} is a training, a dataset was expected", self.name)))
+    }
+
+    /// Name of the dataset, or where the training is.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The tables.

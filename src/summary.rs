@@ -19,7 +19,7 @@ const LETTERS: usize = 90;
 
 /// The end of a run in a few lines; `uri` is where the dataset lies, in the user's words.
 pub async fn summary(session: &SqlSession, uri: &str) -> Result<String> {
-    let dataset = session.dataset();
+    let dataset = session.dataset()?;
     // The runs of a repacked dataset are those of the one that it was made from.
     let run = dataset.runs.last().filter(|_| dataset.repacked.is_none());
     let counts = dataset.counts;

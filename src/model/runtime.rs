@@ -26,25 +26,39 @@ const SETUP_FOLDER: &str = ".deps/onnxruntime";
 /// one that no model can be loaded at all.
 pub(super) fn load(path: &Path, provider: Provider, device: u32) -> Result<Result<Session, String>> {
     let environment = environment()?;
-    Ok(build(&environment, path, provider, device).map_err(|error| error.message().trim().to_owned()))
+    let built = build(&environment, provider, device, 1).and_then(|mut builder| builder.commit_from_file(path));
+    Ok(built.map_err(|error| error.message().trim().to_owned()))
 }
 
-fn build(environment: &Environment, path: &Path, provider: Provider, device: u32) -> ort::Result<Session> {
+/// [`load`] of bytes, on `threads` threads where the provider is the processor.
+pub(super) fn load_bytes(
+    bytes: &[u8],
+    provider: Provider,
+    device: u32,
+    threads: usize,
+) -> Result<Result<Session, String>> {
+    let environment = environment()?;
+    let built =
+        build(&environment, provider, device, threads).and_then(|mut builder| builder.commit_from_memory(bytes));
+    Ok(built.map_err(|error| error.message().trim().to_owned()))
+}
+
+fn build(environment: &Environment, provider: Provider, device: u32, threads: usize) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(environment)?.with_log_level(LogLevel::Warning)?;
-    let mut builder = match provider {
-        Provider::Cpu => on_cpu(builder)?,
+    Ok(match provider {
+        Provider::Cpu => on_cpu(builder, threads)?,
         Provider::Cuda => builder.with_execution_providers([cuda(device).error_on_failure()])?,
         Provider::Tensorrt => {
             builder.with_execution_providers([tensorrt(device).error_on_failure(), cuda(device).error_on_failure()])?
         }
-    };
-    builder.commit_from_file(path)
+    })
 }
 
-/// One thread a run and no spinning: cores are filled by several runs at once, each with a permit of the
-/// [`crate::stage::context::CpuPool`], so that models and decoders do not fight over them.
-fn on_cpu(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
-    let builder = builder.with_intra_threads(1)?.with_inter_threads(1)?;
+/// In a pipeline one thread a run and no spinning: cores are filled by several runs at once, each with a permit of the
+/// [`crate::stage::context::CpuPool`], so that models and decoders do not fight over them. In a training all threads
+/// work on one run, and decoders beside them.
+fn on_cpu(builder: SessionBuilder, threads: usize) -> ort::Result<SessionBuilder> {
+    let builder = builder.with_intra_threads(threads)?.with_inter_threads(1)?;
     Ok(builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?)
 }
 

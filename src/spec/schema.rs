@@ -12,6 +12,7 @@ use crate::render::scene::Scene;
 use crate::render::spec::ScenesSpec;
 use crate::render::truth::Truth;
 use crate::schema::{DESCRIPTIONS, clip_schema};
+use crate::train::spec::TrainSpec;
 
 /// JSON Schema of a pipeline file. Draft 7, which every editor knows.
 pub fn pipeline() -> Value {
@@ -28,6 +29,11 @@ pub fn dataset() -> Value {
 /// JSON Schema of a file of scenes.
 pub fn scenes() -> Value {
     generate::<ScenesSpec>(SchemaSettings::draft07(), "simdrop scenes")
+}
+
+/// JSON Schema of a training.
+pub fn train() -> Value {
+    generate::<TrainSpec>(SchemaSettings::draft07(), "simdrop training")
 }
 
 /// JSON Schema of the configuration of one scene, `<id>.scene.json`.
@@ -71,6 +77,7 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("dataset.schema.json", dataset()),
         ("scenes.schema.json", scenes()),
         ("scene.schema.json", scene()),
+        ("train.schema.json", train()),
         ("truth.schema.json", truth()),
     ]
     .map(|(name, schema)| (name, format!("{schema:#}\n")))

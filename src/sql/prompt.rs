@@ -56,7 +56,7 @@ pub async fn prompt(
         // The first time there is none.
         let _ = editor.load_history(file);
     }
-    writeln!(out, "{}: help for help, \\q to leave", session.dataset().name).map_err(wrong)?;
+    writeln!(out, "{}: help for help, \\q to leave", session.name()).map_err(wrong)?;
     loop {
         // The terminal blocks, so it is read on a thread of its own.
         let (back, line) = tokio::task::spawn_blocking(move || {

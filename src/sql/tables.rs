@@ -2,13 +2,29 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchReader, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+
 use crate::dataset::{Dataset, RunEntry, ShardEntry, StageRun};
 use crate::error::{Error, Result};
+use crate::storage::Location;
+
+/// What a training measured; none where there is no training.
+pub(super) async fn metrics(root: &Location) -> Result<Option<Arc<dyn TableProvider>>> {
+    let file = root.join(crate::train::METRICS);
+    let Some(bytes) = file.read_if_there().await? else { return Ok(None) };
+    let reader = ParquetRecordBatchReader::try_new(bytes, 8192)
+        .map_err(|error| Error::State(format!("{} is damaged: {error}", file.uri())))?;
+    let schema = reader.schema();
+    let batches = reader.collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(Arc::new(MemTable::try_new(schema, vec![batches])?)))
+}
 
 /// One row a shard.
 pub(super) fn shards(dataset: &Dataset) -> Result<Arc<dyn TableProvider>> {

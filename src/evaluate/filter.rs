@@ -1,0 +1,338 @@
+//! How well a score finds clips that are labelled as defective.
+//!
+//! Enters: a dataset whose clips carry a score and a label. Leaves: figures by label, with intervals over scenes, and
+//! beside them those of a simple baseline and of both together. Nothing is scored or decoded here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{Array, AsArray, Float64Array, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type};
+use futures::TryStreamExt;
+use serde::Serialize;
+
+use super::logistic::cross_validated;
+use super::rank::{Area, Ranked, area, pairs};
+use crate::error::{Error, Result};
+use crate::schema;
+use crate::spec::suggest;
+use crate::sql::SqlSession;
+use crate::stage::ClipBatch;
+
+/// Folds of the baseline's cross-validation; all clips of a scene are in one.
+const FOLDS: u64 = 5;
+/// Bars of a histogram.
+const BARS: usize = 20;
+
+/// What is judged.
+#[derive(Debug, Clone)]
+pub struct FilterOptions {
+    /// Column of the score; larger means more likely defective.
+    pub score: String,
+    /// Column of the label; null in clean clips.
+    pub label: String,
+    /// Column of what belongs together: a scene, or a source video.
+    pub group: Option<String>,
+    /// Labels that are also judged together. Default: all.
+    pub together: Vec<String>,
+    /// Labels of clips that are fine, and should not be told from clean ones.
+    pub neutral: Vec<String>,
+    /// Columns of the baseline. Default: those that begin with `measure_`.
+    pub features: Option<Vec<String>>,
+    /// Clips with a larger score are dropped. Default: the largest that drops 5 % of the clean clips.
+    pub threshold: Option<f64>,
+    /// A SQL predicate over the clips that are judged.
+    pub keep: String,
+    /// Seed of the resamples.
+    pub seed: u64,
+}
+
+/// How well one number finds clips of one label.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Found {
+    /// The label.
+    pub label: String,
+    /// Clips with it, and clean ones.
+    pub clips: [usize; 2],
+    /// Area under the ROC curve.
+    pub area: Option<Area>,
+    /// Share of the pairs of one scene that are ranked rightly, and how many there are.
+    pub pairs: Option<(f64, u64)>,
+}
+
+/// What a threshold does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AtThreshold {
+    /// Clips with a larger score are dropped.
+    pub threshold: f64,
+    /// Share of the dropped clips that are defective.
+    pub precision: Option<f64>,
+    /// Share of the defective clips that are dropped.
+    pub recall: Option<f64>,
+    /// Share of the clean rendered clips that are dropped.
+    pub clean_dropped: Option<f64>,
+    /// Share of the real clips that are dropped.
+    pub real_dropped: Option<f64>,
+}
+
+/// Numbers of clips by score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Histogram {
+    /// Smallest and largest score.
+    pub range: [f64; 2],
+    /// Clips in each of the bars, by what they are: a label, `clean` or `real`.
+    pub counts: BTreeMap<String, Vec<u64>>,
+}
+
+/// The figures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FilterReport {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Column of the score.
+    pub score: String,
+    /// By the score, each label and the labels together.
+    pub by_score: Vec<Found>,
+    /// By the baseline: a logistic regression on the features, each scene judged by one that has not seen it.
+    pub by_baseline: Vec<Found>,
+    /// By a logistic regression on the features and the score.
+    pub by_both: Vec<Found>,
+    /// Features of the baseline.
+    pub features: Vec<String>,
+    /// Labels that were judged together.
+    pub together: Vec<String>,
+    /// What the threshold does.
+    pub at_threshold: AtThreshold,
+    /// Scores.
+    pub histogram: Histogram,
+    /// Processor seconds a clip of each stage, from the runs that made the dataset.
+    pub seconds_per_clip: BTreeMap<String, f64>,
+}
+
+/// A clip of the labelled set.
+#[derive(Debug, Clone)]
+struct Judged {
+    score: f64,
+    label: Option<String>,
+    real: bool,
+    group: String,
+    features: Vec<f64>,
+}
+
+/// Judges the score of a dataset.
+pub async fn judge(session: &SqlSession, options: &FilterOptions) -> Result<FilterReport> {
+    let columns = columns(session)?;
+    require(&columns, &options.score)?;
+    require(&columns, &options.label)?;
+    let features = match &options.features {
+        Some(given) => given.clone(),
+        None => columns.iter().filter(|name| name.starts_with("measure_")).cloned().collect(),
+    };
+    features.iter().try_for_each(|feature| require(&columns, feature))?;
+    let group = match &options.group {
+        Some(group) => {
+            require(&columns, group)?;
+            format!("coalesce(cast(\"{group}\" as varchar), uri)")
+        }
+        None if columns.contains(crate::render::list::SCENE_ID) => {
+            format!("coalesce({}, uri)", crate::render::list::SCENE_ID)
+        }
+        None => "uri".to_owned(),
+    };
+    let clips = read(session, options, &group, &features).await?;
+    let clean = |clip: &&Judged| clip.label.is_none() && !clip.real;
+    if !clips.iter().any(|clip| clean(&clip)) || !clips.iter().any(|clip| clip.label.is_some()) {
+        return Err(Error::config(format!(
+            "{} has {} clips with a score, but not both clean rendered ones (column {} is null) and labelled ones",
+            session.name(),
+            clips.len(),
+            options.label
+        )));
+    }
+    let labels: BTreeSet<String> = clips.iter().filter_map(|clip| clip.label.clone()).collect();
+    let together: Vec<String> = match options.together.is_empty() {
+        true => labels.iter().filter(|label| !options.neutral.contains(label)).cloned().collect(),
+        false => options.together.clone(),
+    };
+    for label in together.iter().chain(&options.neutral) {
+        if !labels.contains(label) {
+            return Err(Error::config(format!("no clip has the label {label}{}", hint(label, &labels))));
+        }
+    }
+    let by = |values: &[f64]| found(&clips, values, &labels, &together, options.seed);
+    let scores: Vec<f64> = clips.iter().map(|clip| clip.score).collect();
+    let with_score = |clip: &Judged| [clip.features.as_slice(), &[clip.score]].concat();
+    let baseline = |rows: Vec<Vec<f64>>| match features.is_empty() {
+        true => Vec::new(),
+        false => by(&regressed(&clips, &rows, &together)),
+    };
+    Ok(FilterReport {
+        dataset: session.name().to_owned(),
+        score: options.score.clone(),
+        by_score: by(&scores),
+        by_baseline: baseline(clips.iter().map(|clip| clip.features.clone()).collect()),
+        by_both: baseline(clips.iter().map(with_score).collect()),
+        at_threshold: at_threshold(&clips, &together, options.threshold),
+        histogram: histogram(&clips),
+        seconds_per_clip: seconds(session),
+        features,
+        together,
+    })
+}
+
+fn columns(session: &SqlSession) -> Result<BTreeSet<String>> {
+    session.dataset()?;
+    let table = session.tables().iter().find(|table| table.name == "clips");
+    let table = table.ok_or_else(|| Error::internal("a dataset without a table of clips"))?;
+    Ok(table.schema.fields().iter().map(|field| field.name().clone()).collect())
+}
+
+fn require(columns: &BTreeSet<String>, name: &str) -> Result<()> {
+    if columns.contains(name) {
+        return Ok(());
+    }
+    Err(Error::config(format!("the clips have no column {name}{}", hint(name, columns))))
+}
+
+fn hint(name: &str, known: &BTreeSet<String>) -> String {
+    match suggest::nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("; did you mean {near}?"),
+        None => format!("; there are {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+async fn read(session: &SqlSession, options: &FilterOptions, group: &str, features: &[String]) -> Result<Vec<Judged>> {
+    let list: String = features.iter().map(|feature| format!(", cast(\"{feature}\" as double)")).collect();
+    // The line ends keep a comment in the predicate from reaching beyond it.
+    let query = format!(
+        "SELECT cast(\"{}\" as double) AS judged_score, cast(\"{}\" as varchar) AS judged_label, {group} AS judged_group, \
+         source{list} FROM clips WHERE \"{}\" IS NOT NULL AND (\n{}\n) ORDER BY clip_id",
+        options.score, options.label, options.score, options.keep
+    );
+    let mut batches = session.query(&query).await?;
+    let mut clips = Vec::new();
+    while let Some(batch) = batches.try_next().await.map_err(Error::from)? {
+        let rows = ClipBatch::new(batch);
+        let text = |name: &str| -> Result<StringArray> {
+            Ok(cast(rows.column(name)?, &DataType::Utf8)?.as_string::<i32>().clone())
+        };
+        let (labels, groups, sources) = (text("judged_label")?, text("judged_group")?, text(schema::SOURCE)?);
+        let scores = rows.real("judged_score")?;
+        let first = rows.batch().num_columns() - features.len();
+        let measured: Vec<&Float64Array> =
+            rows.batch().columns()[first..].iter().map(|column| column.as_primitive::<Float64Type>()).collect();
+        for row in 0..rows.rows() {
+            clips.push(Judged {
+                score: scores.value(row),
+                label: labels.is_valid(row).then(|| labels.value(row).to_owned()),
+                real: sources.value(row) == "real",
+                group: groups.value(row).to_owned(),
+                // A measure that a clip has none of tells nothing.
+                features: measured
+                    .iter()
+                    .map(|column| if column.is_valid(row) { column.value(row) } else { 0.0 })
+                    .collect(),
+            });
+        }
+    }
+    Ok(clips)
+}
+
+/// Each label against the clean rendered clips, and the labels together.
+fn found(clips: &[Judged], values: &[f64], labels: &BTreeSet<String>, together: &[String], seed: u64) -> Vec<Found> {
+    let of = |name: &str, is_positive: &dyn Fn(&str) -> bool| {
+        let ranked: Vec<Ranked<'_>> = clips
+            .iter()
+            .zip(values)
+            .filter_map(|(clip, value)| {
+                let positive = clip.label.as_deref().map(is_positive);
+                let takes_part = positive.unwrap_or(!clip.real);
+                let ranked = Ranked { value: *value, positive: positive.unwrap_or(false), group: clip.group.as_str() };
+                takes_part.then_some(ranked)
+            })
+            .collect();
+        let positives = ranked.iter().filter(|clip| clip.positive).count();
+        Found {
+            label: name.to_owned(),
+            clips: [positives, ranked.len() - positives],
+            area: area(&ranked, seed),
+            pairs: pairs(&ranked),
+        }
+    };
+    let each = labels.iter().map(|label| of(label, &|other| other == label));
+    each.chain([of("together", &|other| together.iter().any(|label| label == other))]).collect()
+}
+
+/// The odds of being defective, each scene judged by a regression on others.
+fn regressed(clips: &[Judged], rows: &[Vec<f64>], together: &[String]) -> Vec<f64> {
+    let is_positive = |clip: &Judged| clip.label.as_ref().is_some_and(|label| together.contains(label));
+    let fold = |clip: &Judged| {
+        let hash = blake3::hash(clip.group.as_bytes());
+        (u64::from(hash.as_bytes()[0]) * 256 + u64::from(hash.as_bytes()[1])) as usize % FOLDS as usize
+    };
+    // Real clips are judged too, but what tells them from renders is not what is looked for.
+    let takes_part: Vec<usize> = (0..clips.len())
+        .filter(|index| !clips[*index].real && (clips[*index].label.is_none() || is_positive(&clips[*index])))
+        .collect();
+    let train: Vec<Vec<f64>> = takes_part.iter().map(|index| rows[*index].clone()).collect();
+    let positive: Vec<bool> = takes_part.iter().map(|index| is_positive(&clips[*index])).collect();
+    let folds: Vec<usize> = takes_part.iter().map(|index| fold(&clips[*index])).collect();
+    let scores = cross_validated(&train, &positive, &folds);
+    let mut all = vec![f64::NAN; clips.len()];
+    takes_part.iter().zip(scores).for_each(|(index, score)| all[*index] = score);
+    // What took no part is judged by the models of its own scene's fold: those that have not seen it.
+    for (index, clip) in clips.iter().enumerate().filter(|(index, _)| !takes_part.contains(index)) {
+        let seen: Vec<usize> = (0..train.len()).filter(|row| folds[*row] != fold(clip)).collect();
+        let (rows_seen, labels): (Vec<&[f64]>, Vec<bool>) =
+            seen.iter().map(|row| (train[*row].as_slice(), positive[*row])).unzip();
+        all[index] = super::logistic::Logistic::fit(&rows_seen, &labels).score(&rows[index]);
+    }
+    all
+}
+
+fn at_threshold(clips: &[Judged], together: &[String], given: Option<f64>) -> AtThreshold {
+    let scores = |is: &dyn Fn(&Judged) -> bool| -> Vec<f64> {
+        clips.iter().filter(|clip| is(clip)).map(|clip| clip.score).collect()
+    };
+    let mut clean = scores(&|clip| clip.label.is_none() && !clip.real);
+    let real = scores(&|clip| clip.real);
+    let defective = scores(&|clip| clip.label.as_ref().is_some_and(|label| together.contains(label)));
+    clean.sort_by(f64::total_cmp);
+    let threshold = given.unwrap_or_else(|| super::calibrate::quantile(&clean, 0.95));
+    let dropped = |scores: &[f64]| scores.iter().filter(|score| **score > threshold).count() as f64;
+    let share = |scores: &[f64]| (!scores.is_empty()).then(|| dropped(scores) / scores.len() as f64);
+    let all = dropped(&defective) + dropped(&clean);
+    AtThreshold {
+        threshold,
+        precision: (all > 0.0).then(|| dropped(&defective) / all),
+        recall: share(&defective),
+        clean_dropped: share(&clean),
+        real_dropped: share(&real),
+    }
+}
+
+fn histogram(clips: &[Judged]) -> Histogram {
+    let (low, high) =
+        clips.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), clip| (a.min(clip.score), b.max(clip.score)));
+    let mut counts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for clip in clips {
+        let name = match &clip.label {
+            Some(label) => label.as_str(),
+            None if clip.real => "real",
+            None => "clean",
+        };
+        let place = ((clip.score - low) / (high - low).max(f64::MIN_POSITIVE) * BARS as f64) as usize;
+        counts.entry(name.to_owned()).or_insert_with(|| vec![0; BARS])[place.min(BARS - 1)] += 1;
+    }
+    Histogram { range: [low, high], counts }
+}
+
+fn seconds(session: &SqlSession) -> BTreeMap<String, f64> {
+    let Ok(dataset) = session.dataset() else { return BTreeMap::new() };
+    let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
+    for stage in dataset.runs.iter().flat_map(|run| &run.stages) {
+        let sum = sums.entry(stage.stage.clone()).or_default();
+        *sum = (sum.0 + stage.busy_s, sum.1 + stage.rows);
+    }
+    sums.into_iter().filter(|(_, (_, rows))| *rows > 0).map(|(name, (busy, rows))| (name, busy / rows as f64)).collect()
+}
