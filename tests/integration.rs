@@ -11,4 +11,5 @@ mod integration {
     mod run;
     mod s3;
     mod s3_server;
+    mod train;
 }
