@@ -4,6 +4,7 @@
 
 mod integration {
     mod cli;
+    mod evaluate;
     mod faults;
     mod program;
     mod render;

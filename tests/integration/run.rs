@@ -22,6 +22,10 @@ fn the_demo_runs_from_yaml_to_shards() {
 fn every_example_runs() {
     for entry in std::fs::read_dir(super::program::root().join("pipelines")).unwrap() {
         let path = entry.unwrap().path();
+        // The recipes of the reference denoisers want renders, and take minutes.
+        if path.is_dir() {
+            continue;
+        }
         let place = Workplace::new();
         expect_code(&place.run(&path.display().to_string(), "out"), 0);
         assert!(place.path("out/dataset.json").exists(), "{}", path.display());

@@ -70,7 +70,8 @@ fn a_killed_training_goes_on_bit_for_bit() {
     let kept = |output: &str| std::fs::read_dir(place.path(output).join("checkpoints")).unwrap().count();
     assert_eq!((kept("whole"), kept("killed")), (2, 2));
     // The metrics of both are the same but for times.
-    let losses = |output: &str| place.query(output, "select step, split, source, loss from metrics order by 1, 2, 3, 4");
+    let losses =
+        |output: &str| place.query(output, "select step, split, source, loss from metrics order by 1, 2, 3, 4");
     assert_eq!(losses("whole"), losses("killed"));
     assert!(losses("whole").iter().any(|row| row["split"] == "validation" && row["source"] == "synthetic"));
     assert!(std::fs::read_to_string(place.path("whole/loss.svg")).unwrap().starts_with("<svg"));

@@ -3,16 +3,23 @@ use crate::stage::decode::config::DecodeConfig;
 
 #[test]
 fn every_pipeline_of_the_repository_loads() {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("pipelines"))
-        .expect("a folder")
-        .map(|entry| entry.expect("a file").path())
-        .collect();
-    files.sort();
-    assert!(files.len() >= 4, "{files:?}");
-    for file in files {
-        if let Err(wrong) = load::<PipelineSpec>(&file, &[], &|_| None) {
-            panic!("{wrong}");
-        }
+    let files = |folder: &str| {
+        let entries = std::fs::read_dir(root().join(folder)).expect("a folder");
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
+        files.retain(|path| path.is_file());
+        files.sort();
+        files
+    };
+    let all = [files("pipelines"), files("pipelines/reference")].concat();
+    assert!(all.len() >= 10, "{all:?}");
+    for file in all {
+        // The first line says for editors what a file is.
+        let text = std::fs::read_to_string(&file).expect("text");
+        let loaded = match text.lines().next().is_some_and(|line| line.contains("train.schema.json")) {
+            true => load::<crate::train::spec::TrainSpec>(&file, &[], &|_| None).err(),
+            false => load::<PipelineSpec>(&file, &[], &|_| None).err(),
+        };
+        assert!(loaded.is_none(), "{}", loaded.map(|wrong| wrong.to_string()).unwrap_or_default());
     }
 }
 
