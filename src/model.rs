@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::graph::{Element, Graph, TensorSpec};
 pub use self::session::{RowMut, Rows, Session};
+use self::text::TextEncoder;
 use crate::error::{Error, Result};
 use crate::spec::{ModelsSpec, Provider, suggest};
 use crate::stage::context::CpuPool;
@@ -48,6 +49,7 @@ pub struct ModelRegistry {
 #[derive(Debug, Default)]
 struct State {
     sessions: HashMap<(PathBuf, SessionOptions), Arc<Session>>,
+    encoders: HashMap<String, Arc<Mutex<TextEncoder>>>,
     used: BTreeMap<String, String>,
     reported: HashSet<(Provider, String)>,
 }
@@ -87,6 +89,19 @@ impl ModelRegistry {
         state.used.insert(model.to_owned(), provider.as_str().to_owned());
         state.sessions.insert(key, Arc::clone(&session));
         Ok(session)
+    }
+
+    /// The encoder of texts in a file, loaded by the first who asks; blocking.
+    pub fn text_encoder(&self, model: &str) -> Result<Arc<Mutex<TextEncoder>>> {
+        let mut state = lock(&self.state);
+        if let Some(encoder) = state.encoders.get(model) {
+            return Ok(Arc::clone(encoder));
+        }
+        let encoder = TextEncoder::load(&self.spec, model)?;
+        state.used.insert(model.to_owned(), encoder.provider().as_str().to_owned());
+        let encoder = Arc::new(Mutex::new(encoder));
+        state.encoders.insert(model.to_owned(), Arc::clone(&encoder));
+        Ok(encoder)
     }
 
     /// The execution provider that each model was loaded with, by the path of the model.

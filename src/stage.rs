@@ -8,6 +8,7 @@ pub mod caption;
 pub mod clips;
 pub mod context;
 pub mod decode;
+pub mod embed;
 pub mod expression;
 pub mod filter;
 pub mod frames;
@@ -43,6 +44,8 @@ pub enum StageSpec {
     Decode(decode::config::DecodeConfig),
     /// Gives clips captions.
     Caption(caption::config::CaptionConfig),
+    /// Turns texts into numbers.
+    Embed(embed::config::EmbedConfig),
     /// Runs an ONNX model.
     Model(model::config::ModelConfig),
     /// Measures clips by their frames, without a model.
@@ -62,6 +65,7 @@ impl StageSpec {
             Self::Split(_) => "split",
             Self::Decode(_) => "decode",
             Self::Caption(_) => "caption",
+            Self::Embed(_) => "embed",
             Self::Model(_) => "model",
             Self::Measure(_) => "measure",
             Self::Score(_) => "score",
@@ -76,6 +80,7 @@ impl StageSpec {
             Self::Split(config) => config.name.as_deref(),
             Self::Decode(config) => config.name.as_deref(),
             Self::Caption(config) => config.name.as_deref(),
+            Self::Embed(config) => config.name.as_deref(),
             Self::Model(config) => config.name.as_deref(),
             Self::Measure(config) => config.name.as_deref(),
             Self::Score(config) => config.name.as_deref(),
@@ -92,6 +97,7 @@ impl StageSpec {
                 let labels = config.outputs.iter().filter_map(|output| output.labels.as_deref());
                 std::iter::once(config.model.as_str()).chain(labels).collect()
             }
+            Self::Embed(config) => vec![config.model.as_str()],
             Self::Score(config) => config.models.values().map(String::as_str).collect(),
             Self::Simdrop(config) => config.thresholds.as_deref().into_iter().collect(),
             Self::Split(_) | Self::Decode(_) | Self::Caption(_) | Self::Measure(_) | Self::Filter(_) => Vec::new(),
@@ -104,6 +110,7 @@ impl StageSpec {
             Self::Split(config) => Arc::new(split::SplitStage::new(config)),
             Self::Decode(config) => Arc::new(decode::DecodeStage::new(config)),
             Self::Caption(config) => Arc::new(caption::CaptionStage::new(config)),
+            Self::Embed(config) => Arc::new(embed::EmbedStage::new(config)),
             Self::Model(config) => Arc::new(model::ModelStage::new(config)),
             Self::Measure(config) => Arc::new(measure::MeasureStage::new(config)),
             Self::Score(config) => Arc::new(score::ScoreStage::new(config)),

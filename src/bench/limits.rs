@@ -87,6 +87,7 @@ pub fn measure(spec: &PipelineSpec, files: &[PathBuf], folder: &Path) -> Result<
             }
             StageSpec::Split(_)
             | StageSpec::Caption(_)
+            | StageSpec::Embed(_)
             | StageSpec::Measure(_)
             | StageSpec::Filter(_)
             | StageSpec::Simdrop(_) => {}

@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 
 use super::runtime;
 use crate::error::{Error, Result};
-use crate::spec::ModelsSpec;
+use crate::spec::{ModelsSpec, Provider};
 
 /// Longest text in tokens; what is beyond is left out.
 const LONGEST: usize = 256;
@@ -22,6 +22,7 @@ pub struct TextEncoder {
     model: String,
     tokenizer: Tokenizer,
     session: ort::session::Session,
+    provider: Provider,
 }
 
 impl Debug for TextEncoder {
@@ -44,11 +45,16 @@ impl TextEncoder {
         tokenizer.with_truncation(Some(cut)).map_err(|error| wrong(error.to_string()))?;
         tokenizer.with_padding(None);
         let mut loaded = None;
-        super::first_provider(spec, model, |provider| {
+        let provider = super::first_provider(spec, model, |provider| {
             Ok(runtime::load(path, provider, spec.device)?.map(|session| loaded = Some(session)))
         })?;
         let session = loaded.ok_or_else(|| Error::internal("a provider took a model and left no session"))?;
-        Ok(Self { model: model.to_owned(), tokenizer, session })
+        Ok(Self { model: model.to_owned(), tokenizer, session, provider })
+    }
+
+    /// The execution provider that runs it.
+    pub fn provider(&self) -> Provider {
+        self.provider
     }
 
     /// A text as numbers.

@@ -67,6 +67,7 @@ pub fn check(spec: &PipelineSpec) -> Vec<Mistake> {
                     }
                 }
             }
+            StageSpec::Embed(_) => {}
             StageSpec::Measure(config) => {
                 if config.measures.is_empty() {
                     found.add(format!("{at}.measures"), "`measures` is empty", "leave it out to measure everything");
@@ -192,6 +193,7 @@ fn check_columns(spec: &PipelineSpec, found: &mut Found) {
                     }
                 }
             }
+            StageSpec::Embed(config) => columns.push((config.output.clone(), format!("{at}.output"))),
             StageSpec::Measure(config) => {
                 let made = crate::stage::measure::columns(config).into_iter().enumerate();
                 columns.extend(made.map(|(number, column)| (column, format!("{at}.measures[{number}]"))));
