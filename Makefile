@@ -5,7 +5,7 @@ SHELL := bash
 .NOTPARALLEL:
 # The tests need the ffmpeg command as well.
 test test-rust test-python: SETUP_FOR := test
-.PHONY: help setup blender models build demo reference test test-rust test-python bench lint schemas clean
+.PHONY: help setup blender models build demo reference ablations judge test test-rust test-python bench lint schemas clean
 
 # A library of your own, such as that of the wheel onnxruntime-gpu, goes before the one that `make setup` fetches.
 export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so
@@ -38,6 +38,12 @@ demo: build ## run pipelines/demo.yaml on the clips in data/, then ask one quest
 	@echo
 	@echo "keep rate by source (sql/keep-rate-by-source.sql):"
 	@$(SIMDROP) sql out/demo -f sql/keep-rate-by-source.sql
+
+ablations: build ## judge the artefact score with other settings; after `make reference judge`
+	@scripts/ablations.sh
+
+judge: build ## judge the scores on scenes that no denoiser was trained on; after `make reference`
+	@scripts/judge.sh
 
 reference: build ## train the denoisers that score: renders scenes first (make blender), half an hour on two cores
 	@scripts/reference.sh
