@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import onnxruntime
 
-from training import SCALARS
+from graph import serialised, with_weights
 
 # The largest difference that passes, relative to the largest absolute value of the same group of outputs.
 TOLERANCE = 1e-4
@@ -56,22 +56,19 @@ def _draw(generator, name, shape):
     return normal
 
 
-def session(model, weights=None, threads=2):
-    """ModelProto -> session on the processor; weights replace its external initializers by name."""
+def session(data, threads=2):
+    """The bytes of a model -> session on the processor."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if weights:
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
-        options.add_external_initializers(list(weights), values)
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def run(model, program, inputs, seconds=3.0, threads=2):
     """-> {output: array} of ONNX Runtime, and milliseconds of the fastest of a few runs."""
     weights = {name: inputs[name] for name in program.weights}
-    ready = session(model, weights, threads)
+    ready = session(with_weights(serialised(model), weights), threads)
     feeds = {name: value for name, value in inputs.items() if name not in weights}
     return _timed(lambda: dict(zip(program.outputs, ready.run(None, feeds), strict=True)), seconds)
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import onnx
 import onnxruntime
-from safetensors.numpy import save_file
+from onnx import numpy_helper
 
 import compare
-from graph import WEIGHTS_FILE, build
+from graph import build, serialised, with_weights
 from programs import forward, programs, select, train_step
 from reference import plain_gradients
 from signature import describe, text
@@ -38,11 +39,6 @@ def made(program):
     return build(program, symbolic=bool(program.weights))
 
 
-def serialised(model):
-    """The same bytes for the same graph."""
-    return model.SerializeToString(deterministic=True)
-
-
 def export(size, folder):
     """Makes, compares and writes the graphs of a size."""
     print(f"{size.name}: {size.frames}×{size.height}×{size.width}, batch {size.batch}", flush=True)
@@ -58,7 +54,7 @@ def export(size, folder):
     for program, model in compared.values():
         agree(program, model)
     any_batch(size, graphs[0][1])
-    weights_beside(*compared["forward"])
+    whole_file(*compared["forward"])
     by_hand(small, compared["gradients"][0])
     accumulated(small, compared)
     write(size, graphs, folder / size.name)
@@ -110,16 +106,23 @@ def any_batch(size, model):
         report(f"forward, a batch of {clips}, {size.depth} blocks", compare.differences(ours, theirs))
 
 
-def weights_beside(program, model):
-    """Loads the forward graph with a safetensors file beside it, and compares that with weights given by name."""
+def whole_file(program, model):
+    """Appends weights to the forward graph's file, checks what became of it, and compares the file with JAX."""
     inputs = compare.random_inputs(program)
-    named = compare.run(model, program, inputs, seconds=0)[0]
+    weights = {name: inputs[name] for name in program.weights}
     with tempfile.TemporaryDirectory() as folder:
-        save_file({name: inputs[name] for name in program.weights}, Path(folder) / WEIGHTS_FILE)
-        (Path(folder) / "forward.onnx").write_bytes(serialised(model))
-        session = onnxruntime.InferenceSession(Path(folder) / "forward.onnx", providers=["CPUExecutionProvider"])
+        path = Path(folder) / "forward.onnx"
+        path.write_bytes(with_weights(serialised(model), weights))
+        whole = onnx.load(path)
+        onnx.checker.check_model(whole, full_check=True)
+        held = {t.name: numpy_helper.to_array(t) for t in whole.graph.initializer}
+        if any(not np.array_equal(held[name], value) for name, value in weights.items()):
+            raise Failed("forward: the appended weights do not come back")
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         values = session.run(None, {v.name: inputs[v.name] for v in session.get_inputs()})
-    report("forward, weights.safetensors beside it", compare.differences(dict(zip(program.outputs, values, strict=True)), named))
+    ours = dict(zip(program.outputs, values, strict=True))
+    theirs = compare.run_jax(program, inputs, seconds=0)[0]
+    report("forward, a file with the weights appended", compare.differences(ours, theirs))
 
 
 def by_hand(size, program):

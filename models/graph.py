@@ -5,7 +5,6 @@ constant, let operators broadcast by themselves, and leave no arithmetic on shap
 JAX after them (`compare.py`).
 """
 
-import json
 import logging
 
 import jax2onnx
@@ -13,10 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from safetensors.numpy import save
 
 OPSET = 21
-WEIGHTS_FILE = "weights.safetensors"
 BROADCASTING = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Where"}
 ALLOWED = BROADCASTING | {
     "MatMul", "Transpose", "Reshape", "Squeeze", "Split", "Concat", "Softmax", "Sigmoid", "Sqrt", "Sin", "Cos", "Neg", "Cast",
@@ -42,8 +39,7 @@ def build(program, symbolic=False):
         output_names=list(program.outputs),
     )
     simplify(model)
-    if program.weights:
-        externalise(model, program)
+    leave_open(model, program)
     check(model, program)
     return model
 
@@ -264,26 +260,31 @@ def rename(graph):
         node.output[:] = [names.get(name, name) for name in node.output]
 
 
-def externalise(model, program):
-    """Inputs that are weights become initializers without data, at their places in a safetensors file without metadata."""
-    graph, places = model.graph, safetensors_places({name: program.inputs[name] for name in program.weights})
-    kept = [v for v in graph.input if v.name not in places]
-    del graph.input[:]
-    graph.input.extend(kept)
-    for name, (offset, length) in places.items():
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=program.inputs[name])
-        tensor.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", WEIGHTS_FILE), ("offset", offset), ("length", length)):
-            tensor.external_data.add(key=key, value=str(value))
-        graph.initializer.append(tensor)
+def leave_open(model, program):
+    """Inputs that are weights are no inputs any more: the graph reads names that nothing in it makes."""
+    kept = [v for v in model.graph.input if v.name not in program.weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
 
 
-def safetensors_places(shapes):
-    """{name: shape} -> {name: (offset, length)} in the file that safetensors writes for these f32 tensors alone."""
-    data = save({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    return {name: (8 + length + header[name]["data_offsets"][0], 4 * int(np.prod(shapes[name]))) for name in shapes}
+def serialised(model):
+    """The same bytes for the same graph."""
+    return model.SerializeToString(deterministic=True)
+
+
+def with_inputs(model, program):
+    """A copy that has the weights as inputs again, so that all shapes are known."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    for name in program.weights:
+        whole.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, program.inputs[name]))
+    return whole
+
+
+def with_weights(data, weights):
+    """The bytes of an open graph and {name: array} -> those of a whole model: protobuf merges what is appended."""
+    graph = onnx.GraphProto(initializer=[numpy_helper.from_array(value, name) for name, value in weights.items()])
+    return data + onnx.ModelProto(graph=graph).SerializeToString(deterministic=True)
 
 
 def check(model, program):
@@ -294,13 +295,11 @@ def check(model, program):
     assert [v.name for v in graph.output] == list(program.outputs), "outputs"
     other = {node.op_type for node in graph.node} - ALLOWED
     assert not other, f"operators that are not allowed: {other}"
-    large = [t.name for t in graph.initializer if t.data_location != TensorProto.EXTERNAL and np.prod(t.dims) > FOLDED]
+    large = [t.name for t in graph.initializer if np.prod(t.dims) > FOLDED]
     assert not large, f"large constants: {large}"
-    # The checker wants external data on disk; its place is checked by running the graph.
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    for tensor in [t for t in bare.graph.initializer if t.data_location == TensorProto.EXTERNAL]:
-        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        bare.graph.input.append(value)
-        bare.graph.initializer.remove(tensor)
-    onnx.checker.check_model(bare, full_check=True)
+    held = {t.name for t in graph.initializer} & set(program.weights)
+    assert not held, f"weights inside: {held}"
+    made = {t.name for t in graph.initializer} | {n for node in graph.node for n in node.output} | {v.name for v in graph.input}
+    unmade = {name for node in graph.node for name in node.input} - made
+    assert unmade == set(program.weights), f"names that nothing makes: {unmade ^ set(program.weights)}"
+    onnx.checker.check_model(with_inputs(model, program), full_check=True)

@@ -16,7 +16,7 @@ class Program:
     inputs: dict[str, tuple[int, ...]]
     outputs: dict[str, tuple[int, ...]]
     call: Callable  # inputs in order -> tuple of outputs in order
-    weights: tuple[str, ...] = ()  # inputs that become initializers without data
+    weights: tuple[str, ...] = ()  # inputs of `call` that the graph names but does not list
 
 
 class Layout:
@@ -77,7 +77,7 @@ def _batch(tensors):
 
 
 def forward(size):
-    """x_t, t, condition -> v, with the parameters as initializers. With adapters: the same graph, for merged weights."""
+    """x_t, t, condition -> v, with the parameters left open. With adapters: the same graph, for merged weights."""
     count, clip = size.batch, size.clip
     params = {p.name: p.shape for p in parameters(size)}
     inputs = {"x_t": (count, *clip), "t": (count,), "condition": (count, size.condition)} | params

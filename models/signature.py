@@ -5,8 +5,8 @@ import json
 import math
 from importlib.metadata import version
 
-from denoiser import parameters
-from graph import OPSET, WEIGHTS_FILE, shapes_of
+from denoiser import DEVIATION, parameters
+from graph import OPSET, shapes_of, with_inputs
 from programs import Layout
 from training import SCALARS, trainable
 
@@ -18,9 +18,9 @@ def count(tensors):
     return sum(math.prod(p.shape) for p in tensors)
 
 
-def flops(model):
+def flops(program, model):
     """Of the matrix products of a graph; a symbolic axis counts as one."""
-    shapes, total = shapes_of(model), 0
+    shapes, total = shapes_of(with_inputs(model, program)), 0
     for node in model.graph.node:
         if node.op_type == "MatMul":
             inner = shapes[node.input[0]][-1]
@@ -31,7 +31,7 @@ def flops(model):
 
 def describe(size, graphs):
     """-> the signature as a dictionary. graphs: [(Program, ModelProto, its bytes)]."""
-    layout, models = Layout(size), {program.name: model for program, model, _ in graphs}
+    layout, made = Layout(size), {program.name: (program, model) for program, model, _ in graphs}
     result = {
         "name": size.name,
         "clip": {"frames": size.frames, "height": size.height, "width": size.width, "colors": 3},
@@ -41,13 +41,12 @@ def describe(size, graphs):
         "parameter_count": count(parameters(size)),
         "trained_count": count(trainable(size)),
         "flops": {
-            "forward_per_clip": flops(models["forward"]),
-            "train_step": flops(models["train_step"]),
+            "forward_per_clip": flops(*made["forward"]),
+            "train_step": flops(*made["train_step"]),
             "counted": FLOPS_RULE,
         },
         "opset": OPSET,
         "made_with": {name: version(name) for name in ("jax", "jax2onnx", "onnx", "onnxruntime")},
-        "weights_file": WEIGHTS_FILE,
         "scalars": list(SCALARS),
         "trained_prefix": layout.prefix,
         "parameters": [_parameter(p) for p in parameters(size)],
@@ -72,6 +71,7 @@ def _architecture(size):
         "tokens": [size.times, size.places],
         "mlp_ratio": size.mlp_ratio,
         "time_features": size.time_features,
+        "data_deviation": DEVIATION,
         "attention": "blocks 0, 2, … over the places of a moment, blocks 1, 3, … over the moments of a place",
     }
 
