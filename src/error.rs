@@ -31,7 +31,7 @@ pub enum Error {
         message: String,
     },
     /// Storage did not do what was asked.
-    #[error("{action} {uri}: {source}")]
+    #[error("{action} {uri}: {source}{}", storage_hint(.source))]
     Storage {
         /// What was tried, such as `read`.
         action: &'static str,
@@ -159,6 +159,21 @@ impl Error {
     /// Exit code of the program.
     pub fn exit_code(&self) -> u8 {
         if self.blame() == Blame::User { 2 } else { 1 }
+    }
+}
+
+/// What to do about a store that refuses.
+fn storage_hint(error: &object_store::Error) -> &'static str {
+    let text = error.to_string();
+    let is_refused =
+        matches!(error, object_store::Error::Unauthenticated { .. } | object_store::Error::PermissionDenied { .. });
+    // Where a machine of Amazon's would tell its role: the last place that is asked.
+    if text.contains("169.254.169.254") {
+        "; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or storage.anonymous for a public bucket"
+    } else if is_refused || text.contains("403 Forbidden") || text.contains("401 Unauthorized") {
+        "; look at the credentials in the environment and at what they may do"
+    } else {
+        ""
     }
 }
 

@@ -162,3 +162,18 @@ fn fill(place: &Workplace, id: &str) {
         encoder.write_header().unwrap().write_image_data(&vec![frame * 8; 128 * 128 * 3]).unwrap();
     }
 }
+
+#[test]
+fn who_may_not_is_told_what_to_do() {
+    let (server, place) = (S3Server::start(), Workplace::new());
+    let pipeline = pipeline(&place, "  - {path: 's3://data/clips', kind: real}", DECODE, &place.text("out"));
+    let call = |secret: &str| {
+        let mut call = command(&["run", &pipeline, "--progress", "none"]);
+        call.envs(server.environment()).env("AWS_SECRET_ACCESS_KEY", secret).output().unwrap()
+    };
+    let made = call("a-wrong-secret");
+    assert_ne!(made.status.code(), Some(0));
+    let text = stderr(&made);
+    assert!(text.contains("s3://data/clips") && text.contains("credentials"), "{text}");
+    assert!(!text.contains("a-wrong-secret"), "{text}");
+}
