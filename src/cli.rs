@@ -213,6 +213,10 @@ struct EvaluateFilterArgs {
     /// Column of what belongs together. Default: the scene, else the file.
     #[arg(long)]
     group: Option<String>,
+    /// Column of what several rows are parts of, such as `uri` for the windows of a file: they count once, with the
+    /// largest of their scores.
+    #[arg(long, value_name = "COLUMN")]
+    worst_of: Option<String>,
     /// Labels that are judged together as well. Default: all.
     #[arg(long, value_delimiter = ',', value_name = "LABELS")]
     together: Vec<String>,

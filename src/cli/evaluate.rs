@@ -21,8 +21,10 @@ pub(super) enum ReportFormat {
 
 pub(super) async fn filter(args: EvaluateFilterArgs) -> Result<()> {
     let session = SqlSession::open(&Storage::default(), &args.dataset).await?;
-    let EvaluateFilterArgs { score, label, group, together, neutral, features, threshold, keep, seed, .. } = args;
-    let options = FilterOptions { score, label, group, together, neutral, features, threshold, keep, seed };
+    let EvaluateFilterArgs {
+        score, label, group, worst_of, together, neutral, features, threshold, keep, seed, ..
+    } = args;
+    let options = FilterOptions { score, label, group, worst_of, together, neutral, features, threshold, keep, seed };
     let report = judge(&session, &options).await?;
     match args.format {
         ReportFormat::Json => print(&format!("{}\n", serde_json::to_string_pretty(&report).map_err(Error::internal)?)),

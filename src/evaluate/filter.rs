@@ -33,6 +33,9 @@ pub struct FilterOptions {
     pub label: String,
     /// Column of what belongs together: a scene, or a source video.
     pub group: Option<String>,
+    /// Column of what several rows are parts of, such as `uri` for the windows of a file: they count once, with the
+    /// largest of their scores and the means of their features.
+    pub worst_of: Option<String>,
     /// Labels that are also judged together. Default: all.
     pub together: Vec<String>,
     /// Labels of clips that are fine, and should not be told from clean ones.
@@ -117,6 +120,8 @@ struct Judged {
     real: bool,
     group: String,
     features: Vec<f64>,
+    /// What it is a part of.
+    whole: Option<String>,
 }
 
 /// Judges the score of a dataset.
@@ -129,6 +134,7 @@ pub async fn judge(session: &SqlSession, options: &FilterOptions) -> Result<Filt
         None => columns.iter().filter(|name| name.starts_with("measure_")).cloned().collect(),
     };
     features.iter().try_for_each(|feature| require(&columns, feature))?;
+    options.worst_of.iter().try_for_each(|column| require(&columns, column))?;
     let group = match &options.group {
         Some(group) => {
             require(&columns, group)?;
@@ -139,7 +145,7 @@ pub async fn judge(session: &SqlSession, options: &FilterOptions) -> Result<Filt
         }
         None => "uri".to_owned(),
     };
-    let clips = read(session, options, &group, &features).await?;
+    let clips = whole(read(session, options, &group, &features).await?);
     let clean = |clip: &&Judged| clip.label.is_none() && !clip.real;
     if !clips.iter().any(|clip| clean(&clip)) || !clips.iter().any(|clip| clip.label.is_some()) {
         return Err(Error::config(format!(
@@ -203,10 +209,14 @@ fn hint(name: &str, known: &BTreeSet<String>) -> String {
 
 async fn read(session: &SqlSession, options: &FilterOptions, group: &str, features: &[String]) -> Result<Vec<Judged>> {
     let list: String = features.iter().map(|feature| format!(", cast(\"{feature}\" as double)")).collect();
+    let whole = match &options.worst_of {
+        Some(column) => format!("cast(\"{column}\" as varchar)"),
+        None => "cast(null as varchar)".to_owned(),
+    };
     // The line ends keep a comment in the predicate from reaching beyond it.
     let query = format!(
         "SELECT cast(\"{}\" as double) AS judged_score, cast(\"{}\" as varchar) AS judged_label, {group} AS judged_group, \
-         source{list} FROM clips WHERE \"{}\" IS NOT NULL AND (\n{}\n) ORDER BY clip_id",
+         {whole} AS judged_whole, source{list} FROM clips WHERE \"{}\" IS NOT NULL AND (\n{}\n) ORDER BY clip_id",
         options.score, options.label, options.score, options.keep
     );
     let mut batches = session.query(&query).await?;
@@ -217,6 +227,7 @@ async fn read(session: &SqlSession, options: &FilterOptions, group: &str, featur
             Ok(cast(rows.column(name)?, &DataType::Utf8)?.as_string::<i32>().clone())
         };
         let (labels, groups, sources) = (text("judged_label")?, text("judged_group")?, text(schema::SOURCE)?);
+        let wholes = text("judged_whole")?;
         let scores = rows.real("judged_score")?;
         let first = rows.batch().num_columns() - features.len();
         let measured: Vec<&Float64Array> =
@@ -227,6 +238,7 @@ async fn read(session: &SqlSession, options: &FilterOptions, group: &str, featur
                 label: labels.is_valid(row).then(|| labels.value(row).to_owned()),
                 real: sources.value(row) == "real",
                 group: groups.value(row).to_owned(),
+                whole: wholes.is_valid(row).then(|| wholes.value(row).to_owned()),
                 // A measure that a clip has none of tells nothing.
                 features: measured
                     .iter()
@@ -236,6 +248,30 @@ async fn read(session: &SqlSession, options: &FilterOptions, group: &str, featur
         }
     }
     Ok(clips)
+}
+
+/// Parts put together: the largest score, the means of the features.
+fn whole(parts: Vec<Judged>) -> Vec<Judged> {
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut clips, mut counts): (Vec<Judged>, Vec<f64>) = (Vec::new(), Vec::new());
+    for part in parts {
+        let place = part.whole.clone().map(|whole| *places.entry(whole).or_insert(clips.len()));
+        match place.and_then(|place| clips.get_mut(place).zip(counts.get_mut(place))) {
+            Some((clip, count)) => {
+                clip.score = clip.score.max(part.score);
+                clip.features.iter_mut().zip(part.features).for_each(|(sum, feature)| *sum += feature);
+                *count += 1.0;
+            }
+            None => {
+                clips.push(part);
+                counts.push(1.0);
+            }
+        }
+    }
+    for (clip, count) in clips.iter_mut().zip(counts) {
+        clip.features.iter_mut().for_each(|feature| *feature /= count);
+    }
+    clips
 }
 
 /// Each label against the clean rendered clips, and the labels together.

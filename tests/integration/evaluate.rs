@@ -51,6 +51,11 @@ fn a_score_is_judged_by_label_beside_a_baseline() {
     assert!(baseline["area"]["auroc"].as_f64().unwrap() > 0.8, "{baseline}");
     let table = simdrop(&["evaluate", "filter", &dataset]);
     assert!(stdout(&table).contains("wrong_gravity") && stdout(&table).contains("threshold"), "{}", stdout(&table));
+    // The windows of a file count once; here every file is one clip.
+    let args = ["--worst-of", "uri", "--together", "noise,flicker,popping", "--format", "json"];
+    let made = simdrop(&[&["evaluate", "filter", dataset.as_str()], args.as_slice()].concat());
+    let same: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!((&same["histogram"], &same["by_score"]), (&report["histogram"], &report["by_score"]));
     let wrong = simdrop(&["evaluate", "filter", &dataset, "--score", "simdrop_scor"]);
     expect_code(&wrong, 2);
     assert!(stderr(&wrong).contains("did you mean simdrop_score?"), "{}", stderr(&wrong));
