@@ -11,9 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from layers import EPSILON, linear, rms_norm, silu, softmax
-
-# Deviation of the values of a clip that is normalised by `schemas/denoiser.md`.
-DEVIATION = 0.5
+from spectrum import from_spectrum, linear_guess, to_spectrum
 
 
 @dataclass(frozen=True)
@@ -104,19 +102,6 @@ def from_patches(x, size):
     return x.transpose(0, 1, 4, 2, 5, 3, 6).reshape(x.shape[0], *size.clip)
 
 
-def precondition(t):
-    """t [B] -> c_in, c_skip, c_out [B, 1, 1, 1] of v = c_skip · x_t + c_out · F(c_in · x_t).
-
-    EDM (Karras et al. 2022, arXiv 2206.00364) for rectified flow: c_skip · x_t is E[v | x_t] of white Gaussian data, and
-    c_out the deviation of what is left. The variance of x_t is at least σ²/(1 + σ²), at any t.
-    """
-    noise, data = t.reshape(-1, 1, 1, 1), DEVIATION * DEVIATION
-    rest = 1.0 - noise
-    variance = rest * rest * data + noise * noise
-    c_in = 1.0 / jnp.sqrt(variance)
-    return c_in, (noise - rest * data) / variance, DEVIATION * c_in
-
-
 def embed_time(p, t, size):
     """t [B] -> [B, 1, 1, C], by sines and cosines at frequencies from 1 to 256."""
     frequencies = np.geomspace(1, 256, size.time_features // 2).astype(np.float32)
@@ -164,8 +149,8 @@ def block(p, index, x, modulation, size):
 
 def denoise(p, x_t, t, condition, size):
     """Predicts v = noise − x. p: pieces of `unstack`; x_t [B, T, H, W, 3], t [B], condition [B, D] -> [B, T, H, W, 3]."""
-    c_in, c_skip, c_out = precondition(t)
-    noised = to_patches(x_t, size)
+    c_in, c_skip, c_out = linear_guess(t, size.patch)
+    noised = to_spectrum(to_patches(x_t, size), size.patch)
     patches = c_in * noised
     x = linear(patches, p["patch.weight"]) + p["patch.bias"]
     x = x + p["position.space"] + p["position.time"].reshape(size.times, 1, size.channels)
@@ -178,4 +163,4 @@ def denoise(p, x_t, t, condition, size):
     y = linear(rms_norm(x) * (1.0 + scale) + shift, p["final.weight"]) + p["final.bias"]
     # Noise fills every direction of a patch, more than a token has: a gain for each value, by noise level, lets it pass.
     gain = linear(context, p["final.skip.weight"]) + p["final.skip.bias"]
-    return from_patches(c_skip * noised + c_out * (y + gain * patches), size)
+    return from_patches(from_spectrum(c_skip * noised + c_out * (y + gain * patches), size.patch), size)

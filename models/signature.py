@@ -5,7 +5,7 @@ import json
 import math
 from importlib.metadata import version
 
-from denoiser import DEVIATION, parameters
+from denoiser import parameters
 from graph import OPSET, shapes_of, with_inputs
 from programs import Layout
 from training import SCALARS, trainable
@@ -71,7 +71,6 @@ def _architecture(size):
         "tokens": [size.times, size.places],
         "mlp_ratio": size.mlp_ratio,
         "time_features": size.time_features,
-        "data_deviation": DEVIATION,
         "attention": "blocks 0, 2, … over the places of a moment, blocks 1, 3, … over the moments of a place",
     }
 
