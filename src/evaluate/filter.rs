@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use futures::TryStreamExt;
 use serde::Serialize;
 
-use super::logistic::cross_validated;
+use super::logistic::by_fold;
 use super::rank::{Area, Ranked, area, pairs};
 use crate::error::{Error, Result};
 use crate::schema;
@@ -20,7 +20,7 @@ use crate::sql::SqlSession;
 use crate::stage::ClipBatch;
 
 /// Folds of the baseline's cross-validation; all clips of a scene are in one.
-const FOLDS: u64 = 5;
+const FOLDS: usize = 5;
 /// Bars of a histogram.
 const BARS: usize = 20;
 
@@ -304,7 +304,7 @@ fn regressed(clips: &[Judged], rows: &[Vec<f64>], together: &[String]) -> Vec<f6
     let is_positive = |clip: &Judged| clip.label.as_ref().is_some_and(|label| together.contains(label));
     let fold = |clip: &Judged| {
         let hash = blake3::hash(clip.group.as_bytes());
-        (u64::from(hash.as_bytes()[0]) * 256 + u64::from(hash.as_bytes()[1])) as usize % FOLDS as usize
+        (u64::from(hash.as_bytes()[0]) * 256 + u64::from(hash.as_bytes()[1])) as usize % FOLDS
     };
     // Real clips are judged too, but what tells them from renders is not what is looked for.
     let takes_part: Vec<usize> = (0..clips.len())
@@ -313,17 +313,8 @@ fn regressed(clips: &[Judged], rows: &[Vec<f64>], together: &[String]) -> Vec<f6
     let train: Vec<Vec<f64>> = takes_part.iter().map(|index| rows[*index].clone()).collect();
     let positive: Vec<bool> = takes_part.iter().map(|index| is_positive(&clips[*index])).collect();
     let folds: Vec<usize> = takes_part.iter().map(|index| fold(&clips[*index])).collect();
-    let scores = cross_validated(&train, &positive, &folds);
-    let mut all = vec![f64::NAN; clips.len()];
-    takes_part.iter().zip(scores).for_each(|(index, score)| all[*index] = score);
-    // What took no part is judged by the models of its own scene's fold: those that have not seen it.
-    for (index, clip) in clips.iter().enumerate().filter(|(index, _)| !takes_part.contains(index)) {
-        let seen: Vec<usize> = (0..train.len()).filter(|row| folds[*row] != fold(clip)).collect();
-        let (rows_seen, labels): (Vec<&[f64]>, Vec<bool>) =
-            seen.iter().map(|row| (train[*row].as_slice(), positive[*row])).unzip();
-        all[index] = super::logistic::Logistic::fit(&rows_seen, &labels).score(&rows[index]);
-    }
-    all
+    let models = by_fold(&train, &positive, &folds, FOLDS);
+    clips.iter().zip(rows).map(|(clip, row)| models[fold(clip)].score(row)).collect()
 }
 
 fn at_threshold(clips: &[Judged], together: &[String], given: Option<f64>) -> AtThreshold {

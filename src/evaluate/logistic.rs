@@ -93,25 +93,25 @@ fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
     right
 }
 
-/// Scores of all rows, each by a model that has seen no row of its fold.
-pub(super) fn cross_validated(rows: &[Vec<f64>], positive: &[bool], folds: &[usize]) -> Vec<f64> {
-    let count = folds.iter().max().map_or(0, |most| most + 1);
-    let mut scores = vec![f64::NAN; rows.len()];
-    for fold in 0..count {
-        let seen = |index: &usize| folds[*index] != fold;
+/// A model for each of `count` folds, which has seen no row of it.
+pub(super) fn by_fold(rows: &[Vec<f64>], positive: &[bool], folds: &[usize], count: usize) -> Vec<Logistic> {
+    let without = |fold: usize| {
+        let seen = (0..rows.len()).filter(|index| folds[*index] != fold);
         let (train, labels): (Vec<&[f64]>, Vec<bool>) =
-            (0..rows.len()).filter(seen).map(|index| (rows[index].as_slice(), positive[index])).unzip();
-        let model = Logistic::fit(&train, &labels);
-        for index in (0..rows.len()).filter(|index| folds[*index] == fold) {
-            scores[index] = model.score(&rows[index]);
-        }
-    }
-    scores
+            seen.map(|index| (rows[index].as_slice(), positive[index])).unzip();
+        Logistic::fit(&train, &labels)
+    };
+    (0..count).map(without).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn cross_validated(rows: &[Vec<f64>], positive: &[bool], folds: &[usize]) -> Vec<f64> {
+        let models = by_fold(rows, positive, folds, 10);
+        rows.iter().zip(folds).map(|(row, fold)| models[*fold].score(row)).collect()
+    }
 
     #[test]
     fn systems_are_solved() {

@@ -209,6 +209,16 @@ pub fn require_column<'a>(stage: &str, schema: &'a SchemaRef, name: &str) -> Res
     })
 }
 
+/// Checks that a column is decoded frames.
+pub fn require_frames<'a>(stage: &str, schema: &'a SchemaRef, name: &str) -> Result<&'a Arc<arrow::datatypes::Field>> {
+    let field = require_column(stage, schema, name)?;
+    if crate::schema::is_frames(field) {
+        return Ok(field);
+    }
+    let found = field.data_type();
+    Err(Error::config(format!("stage {stage}: column {name} is {found}, decoded frames were expected")))
+}
+
 /// Checks that a column is text.
 pub fn require_text(stage: &str, schema: &SchemaRef, name: &str) -> Result<()> {
     let field = require_column(stage, schema, name)?;

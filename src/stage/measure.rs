@@ -13,9 +13,8 @@ use async_trait::async_trait;
 
 use self::config::MeasureConfig;
 use self::measures::Luma;
-use crate::error::{Error, Result};
-use crate::schema;
-use crate::stage::clips::require_column;
+use crate::error::Result;
+use crate::stage::clips::require_frames;
 use crate::stage::model::columns::with_outputs;
 use crate::stage::{ClipBatch, Limits, Operator, Stage, StageContext, StageTask, frames};
 
@@ -43,15 +42,7 @@ impl Stage for MeasureStage {
     }
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
-        let frames = require_column(self.name(), input, &self.config.column)?;
-        if !schema::is_frames(frames) {
-            return Err(Error::config(format!(
-                "stage {}: column {} is {}, decoded frames were expected",
-                self.name(),
-                self.config.column,
-                frames.data_type()
-            )));
-        }
+        require_frames(self.name(), input, &self.config.column)?;
         let fields = columns(&self.config).into_iter().map(|name| Field::new(name, DataType::Float64, true));
         with_outputs(self.name(), input, fields)
     }

@@ -21,8 +21,7 @@ use self::operator::ScoreOperator;
 use self::pairs::Plan;
 use crate::error::{Error, Result};
 use crate::model::ModelRegistry;
-use crate::schema;
-use crate::stage::clips::require_column;
+use crate::stage::clips::{require_column, require_frames};
 use crate::stage::model::columns::{require_numbers, with_outputs};
 use crate::stage::{Limits, Operator, Stage, StageContext, frames};
 
@@ -47,15 +46,7 @@ impl Stage for ScoreStage {
     }
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
-        let frames = require_column(self.name(), input, &self.config.column)?;
-        if !schema::is_frames(frames) {
-            return Err(Error::config(format!(
-                "stage {}: column {} is {}, decoded frames were expected",
-                self.name(),
-                self.config.column,
-                frames.data_type()
-            )));
-        }
+        require_frames(self.name(), input, &self.config.column)?;
         if let Some(condition) = &self.config.condition {
             require_numbers(self.name(), input, condition)?;
         }

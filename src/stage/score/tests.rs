@@ -9,6 +9,7 @@ use super::loss::{loss, noised, normalized};
 use super::noise::epsilon;
 use super::pairs::{Pair, pairs};
 use super::*;
+use crate::schema;
 use crate::spec::ModelsSpec;
 use crate::stage::context::CpuPool;
 use crate::stage::frames::{self, ClipFrames};
