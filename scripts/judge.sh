@@ -24,4 +24,4 @@ scenes --list | grep '"defects":\[\]' |
     --set "sources[0].list=$out/renders/judge.parquet" --set "sources[1].list=$out/h264/list.csv" \
     --set "stages.score.models.base=$models/base/model.onnx" --set "stages.score.models.clean=$models/clean/model.onnx" \
     --set "stages.score.models.artefact=$models/artefact/model.onnx"
-"$simdrop" evaluate filter "$out/scored" --score artefact_score --worst-of uri --together noise,flicker,popping,teleport --neutral h264 "$@"
+"$simdrop" evaluate filter "$out/scored" --score artefact_score,transient_score --worst-of uri --together noise,flicker,popping,teleport --neutral h264 "$@"

@@ -204,9 +204,9 @@ enum Evaluate {
 struct EvaluateFilterArgs {
     /// Folder of a dataset with scores and labels.
     dataset: String,
-    /// Column of the score; larger means more likely defective.
-    #[arg(long, default_value = "simdrop_score")]
-    score: String,
+    /// Columns of scores; larger means more likely defective. Several are judged each and together.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS", default_value = "simdrop_score")]
+    score: Vec<String>,
     /// Column of the label; null in clean clips.
     #[arg(long, default_value = "defect")]
     label: String,
@@ -226,9 +226,9 @@ struct EvaluateFilterArgs {
     /// Columns of the baseline. Default: those that a measure stage made.
     #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
     features: Option<Vec<String>>,
-    /// Clips with a larger score are dropped. Default: what drops 5 % of the clean clips.
-    #[arg(long)]
-    threshold: Option<f64>,
+    /// Clips with a larger score are dropped; one for each score. Default: what drops 5 % of the clean clips.
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    threshold: Vec<f64>,
     /// A SQL predicate over the clips that are judged.
     #[arg(long = "where", value_name = "PREDICATE", default_value = "true")]
     keep: String,

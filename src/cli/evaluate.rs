@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{CalibrateArgs, EvaluateFilterArgs, print};
 use crate::error::{Error, Result};
 use crate::evaluate::calibrate::{Aim, CalibrateOptions, calibrate as find, thresholds_file};
-use crate::evaluate::filter::{FilterOptions, FilterReport, Found, judge};
+use crate::evaluate::filter::{BASELINE, FilterOptions, FilterReport, Found, Ranking, judge};
 use crate::sql::SqlSession;
 use crate::storage::Storage;
 
@@ -22,9 +22,19 @@ pub(super) enum ReportFormat {
 pub(super) async fn filter(args: EvaluateFilterArgs) -> Result<()> {
     let session = SqlSession::open(&Storage::default(), &args.dataset).await?;
     let EvaluateFilterArgs {
-        score, label, group, worst_of, together, neutral, features, threshold, keep, seed, ..
+        score: scores,
+        label,
+        group,
+        worst_of,
+        together,
+        neutral,
+        features,
+        threshold: thresholds,
+        keep,
+        seed,
+        ..
     } = args;
-    let options = FilterOptions { score, label, group, worst_of, together, neutral, features, threshold, keep, seed };
+    let options = FilterOptions { scores, label, group, worst_of, together, neutral, features, thresholds, keep, seed };
     let report = judge(&session, &options).await?;
     match args.format {
         ReportFormat::Json => print(&format!("{}\n", serde_json::to_string_pretty(&report).map_err(Error::internal)?)),
@@ -67,46 +77,54 @@ pub(super) async fn calibrate(args: CalibrateArgs) -> Result<()> {
 }
 
 fn table(report: &FilterReport) -> Result<String, std::fmt::Error> {
-    let mut text = format!("{} in {}\n\n", report.score, report.dataset);
+    let mut text = format!("{}\n\n{:<18}{:>7}{:>7}", report.dataset, "label", "clips", "clean");
+    let width = |ranking: &Ranking| ranking.by.len().max(CELL) + 2;
+    for ranking in &report.rankings {
+        write!(text, "  {:<1$}", ranking.by, width(ranking) - 2)?;
+    }
+    let rows = report.rankings.first().map_or(0, |ranking| ranking.found.len());
+    for row in 0..rows {
+        let Found { label, clips: [clips, clean], .. } = &report.rankings[0].found[row];
+        write!(text, "\n{label:<18}{clips:>7}{clean:>7}")?;
+        for ranking in &report.rankings {
+            write!(text, "  {:<1$}", cell(&ranking.found[row]), width(ranking) - 2)?;
+        }
+    }
+    let mut text = text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
     writeln!(
         text,
-        "{:<18}{:>7}{:>7}  {:<22}{:<22}{:<22}pairs",
-        "label", "clips", "clean", "score", "baseline", "both"
+        "\n\nArea under the ROC curve against clean rendered clips [95 % over resampled scenes] and the share of pairs of a \
+         scene, one clean and one defective, that are ranked rightly."
     )?;
-    let area = |found: Option<&Found>| match found.and_then(|found| found.area) {
-        Some(area) => format!("{:.2} [{:.2}, {:.2}]", area.auroc, area.low, area.high),
-        None => "-".to_owned(),
-    };
-    for (row, found) in report.by_score.iter().enumerate() {
-        let pairs = found.pairs.map_or_else(|| "-".to_owned(), |(share, count)| format!("{share:.2} of {count}"));
-        let [baseline, both] = [&report.by_baseline, &report.by_both].map(|others| area(others.get(row)));
-        let [clips, clean] = found.clips;
-        writeln!(
-            text,
-            "{:<18}{clips:>7}{clean:>7}  {:<22}{baseline:<22}{both:<22}{pairs}",
-            found.label,
-            area(Some(found))
-        )?;
-    }
-    writeln!(text, "\nArea under the ROC curve against clean rendered clips [95 % over resampled scenes].")?;
     writeln!(text, "together: {}", report.together.join(", "))?;
     match report.features.is_empty() {
-        true => writeln!(text, "no baseline: the clips have no column measure_…; add a measure stage")?,
-        false => writeln!(text, "baseline: logistic regression on {}", report.features.join(", "))?,
+        true => writeln!(text, "no {BASELINE}: the clips have no column measure_…; add a measure stage")?,
+        false => writeln!(text, "{BASELINE}: logistic regression on {}", report.features.join(", "))?,
     }
     let share = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
-    let at = &report.at_threshold;
-    writeln!(
-        text,
-        "threshold {:.6}: precision {}, recall {}; drops {} of the clean renders and {} of the real clips",
-        at.threshold,
-        share(at.precision),
-        share(at.recall),
-        share(at.clean_dropped),
-        share(at.real_dropped)
-    )?;
+    for at in &report.at_thresholds {
+        writeln!(
+            text,
+            "{} above {:.6}: precision {}, recall {}; drops {} of the clean renders and {} of the real clips",
+            at.score,
+            at.threshold,
+            share(at.precision),
+            share(at.recall),
+            share(at.clean_dropped),
+            share(at.real_dropped)
+        )?;
+    }
     for (stage, seconds) in &report.seconds_per_clip {
         writeln!(text, "cost of {stage}: {:.1} ms a clip", seconds * 1000.0)?;
     }
     Ok(text)
+}
+
+/// Width of what [`cell`] gives.
+const CELL: usize = "0.88 [0.81, 0.95] 1.00".len();
+
+fn cell(found: &Found) -> String {
+    let Some(area) = found.area else { return "-".to_owned() };
+    let pairs = found.pairs.map_or_else(String::new, |(share, _)| format!(" {share:.2}"));
+    format!("{:.2} [{:.2}, {:.2}]{pairs}", area.auroc, area.low, area.high)
 }

@@ -27,14 +27,14 @@ const BARS: usize = 20;
 /// What is judged.
 #[derive(Debug, Clone)]
 pub struct FilterOptions {
-    /// Column of the score; larger means more likely defective.
-    pub score: String,
+    /// Columns of scores; larger means more likely defective. Each is judged by itself, and all together.
+    pub scores: Vec<String>,
     /// Column of the label; null in clean clips.
     pub label: String,
     /// Column of what belongs together: a scene, or a source video.
     pub group: Option<String>,
     /// Column of what several rows are parts of, such as `uri` for the windows of a file: they count once, with the
-    /// largest of their scores and the means of their features.
+    /// largest of their scores, and both the largest and the means of their features.
     pub worst_of: Option<String>,
     /// Labels that are also judged together. Default: all.
     pub together: Vec<String>,
@@ -42,8 +42,8 @@ pub struct FilterOptions {
     pub neutral: Vec<String>,
     /// Columns of the baseline. Default: those that begin with `measure_`.
     pub features: Option<Vec<String>>,
-    /// Clips with a larger score are dropped. Default: the largest that drops 5 % of the clean clips.
-    pub threshold: Option<f64>,
+    /// Clips with a larger score are dropped; one for each score. Default: the largest that drops 5 % of the clean clips.
+    pub thresholds: Vec<f64>,
     /// A SQL predicate over the clips that are judged.
     pub keep: String,
     /// Seed of the resamples.
@@ -63,9 +63,27 @@ pub struct Found {
     pub pairs: Option<(f64, u64)>,
 }
 
+/// A number that clips are ranked by.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ranking {
+    /// The column of a score; [`SCORES`], [`BASELINE`] or [`BOTH`].
+    pub by: String,
+    /// Each label, and the labels together.
+    pub found: Vec<Found>,
+}
+
+/// A logistic regression on all scores, each scene judged by one that has not seen it.
+pub const SCORES: &str = "scores";
+/// The same on the features.
+pub const BASELINE: &str = "baseline";
+/// The same on the features and the scores.
+pub const BOTH: &str = "both";
+
 /// What a threshold does.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AtThreshold {
+    /// Column of the score.
+    pub score: String,
     /// Clips with a larger score are dropped.
     pub threshold: f64,
     /// Share of the dropped clips that are defective.
@@ -92,22 +110,16 @@ pub struct Histogram {
 pub struct FilterReport {
     /// Name of the dataset.
     pub dataset: String,
-    /// Column of the score.
-    pub score: String,
-    /// By the score, each label and the labels together.
-    pub by_score: Vec<Found>,
-    /// By the baseline: a logistic regression on the features, each scene judged by one that has not seen it.
-    pub by_baseline: Vec<Found>,
-    /// By a logistic regression on the features and the score.
-    pub by_both: Vec<Found>,
+    /// By each score, by all of them where there are several, by the baseline, and by scores and baseline.
+    pub rankings: Vec<Ranking>,
     /// Features of the baseline.
     pub features: Vec<String>,
     /// Labels that were judged together.
     pub together: Vec<String>,
-    /// What the threshold does.
-    pub at_threshold: AtThreshold,
-    /// Scores.
-    pub histogram: Histogram,
+    /// What the threshold of each score does.
+    pub at_thresholds: Vec<AtThreshold>,
+    /// By score.
+    pub histograms: BTreeMap<String, Histogram>,
     /// Processor seconds a clip of each stage, from the runs that made the dataset.
     pub seconds_per_clip: BTreeMap<String, f64>,
 }
@@ -115,7 +127,7 @@ pub struct FilterReport {
 /// A clip of the labelled set.
 #[derive(Debug, Clone)]
 struct Judged {
-    score: f64,
+    scores: Vec<f64>,
     label: Option<String>,
     real: bool,
     group: String,
@@ -127,7 +139,14 @@ struct Judged {
 /// Judges the score of a dataset.
 pub async fn judge(session: &SqlSession, options: &FilterOptions) -> Result<FilterReport> {
     let columns = columns(session)?;
-    require(&columns, &options.score)?;
+    options.scores.iter().try_for_each(|score| require(&columns, score))?;
+    if options.thresholds.len() > options.scores.len() {
+        return Err(Error::config(format!(
+            "there are {} thresholds for {} scores; give one for each score, in their order",
+            options.thresholds.len(),
+            options.scores.len()
+        )));
+    }
     require(&columns, &options.label)?;
     let features = match &options.features {
         Some(given) => given.clone(),
@@ -145,7 +164,8 @@ pub async fn judge(session: &SqlSession, options: &FilterOptions) -> Result<Filt
         }
         None => "uri".to_owned(),
     };
-    let clips = whole(read(session, options, &group, &features).await?);
+    let parts = read(session, options, &group, &features).await?;
+    let clips = if options.worst_of.is_some() { whole(parts) } else { parts };
     let clean = |clip: &&Judged| clip.label.is_none() && !clip.real;
     if !clips.iter().any(|clip| clean(&clip)) || !clips.iter().any(|clip| clip.label.is_some()) {
         return Err(Error::config(format!(
@@ -165,21 +185,31 @@ pub async fn judge(session: &SqlSession, options: &FilterOptions) -> Result<Filt
             return Err(Error::config(format!("no clip has the label {label}{}", hint(label, &labels))));
         }
     }
-    let by = |values: &[f64]| found(&clips, values, &labels, &together, options.seed);
-    let scores: Vec<f64> = clips.iter().map(|clip| clip.score).collect();
-    let with_score = |clip: &Judged| [clip.features.as_slice(), &[clip.score]].concat();
-    let baseline = |rows: Vec<Vec<f64>>| match features.is_empty() {
-        true => Vec::new(),
-        false => by(&regressed(&clips, &rows, &together)),
+    let by = |name: &str, values: &[f64]| Ranking {
+        by: name.to_owned(),
+        found: found(&clips, values, &labels, &together, options.seed),
     };
+    let regression = |name: &str, row: &dyn Fn(&Judged) -> Vec<f64>| {
+        let rows: Vec<Vec<f64>> = clips.iter().map(row).collect();
+        by(name, &regressed(&clips, &rows, &together))
+    };
+    let score = |at: usize| clips.iter().map(|clip| clip.scores[at]).collect::<Vec<f64>>();
+    let mut rankings: Vec<Ranking> = options.scores.iter().enumerate().map(|(at, name)| by(name, &score(at))).collect();
+    if options.scores.len() > 1 {
+        rankings.push(regression(SCORES, &|clip| clip.scores.clone()));
+    }
+    if !features.is_empty() {
+        rankings.push(regression(BASELINE, &|clip| clip.features.clone()));
+        rankings.push(regression(BOTH, &|clip| [clip.features.as_slice(), &clip.scores].concat()));
+    }
+    let each = || options.scores.iter().enumerate();
     Ok(FilterReport {
         dataset: session.name().to_owned(),
-        score: options.score.clone(),
-        by_score: by(&scores),
-        by_baseline: baseline(clips.iter().map(|clip| clip.features.clone()).collect()),
-        by_both: baseline(clips.iter().map(with_score).collect()),
-        at_threshold: at_threshold(&clips, &together, options.threshold),
-        histogram: histogram(&clips),
+        rankings,
+        at_thresholds: each()
+            .map(|(at, name)| at_threshold(&clips, &together, name, at, options.thresholds.get(at).copied()))
+            .collect(),
+        histograms: each().map(|(at, name)| (name.clone(), histogram(&clips, at))).collect(),
         seconds_per_clip: seconds(session),
         features,
         together,
@@ -208,16 +238,20 @@ fn hint(name: &str, known: &BTreeSet<String>) -> String {
 }
 
 async fn read(session: &SqlSession, options: &FilterOptions, group: &str, features: &[String]) -> Result<Vec<Judged>> {
-    let list: String = features.iter().map(|feature| format!(", cast(\"{feature}\" as double)")).collect();
+    let numbers: String =
+        options.scores.iter().chain(features).map(|name| format!(", cast(\"{name}\" as double)")).collect();
+    let scored: Vec<String> = options.scores.iter().map(|name| format!("\"{name}\" IS NOT NULL")).collect();
     let whole = match &options.worst_of {
         Some(column) => format!("cast(\"{column}\" as varchar)"),
         None => "cast(null as varchar)".to_owned(),
     };
     // The line ends keep a comment in the predicate from reaching beyond it.
     let query = format!(
-        "SELECT cast(\"{}\" as double) AS judged_score, cast(\"{}\" as varchar) AS judged_label, {group} AS judged_group, \
-         {whole} AS judged_whole, source{list} FROM clips WHERE \"{}\" IS NOT NULL AND (\n{}\n) ORDER BY clip_id",
-        options.score, options.label, options.score, options.keep
+        "SELECT cast(\"{}\" as varchar) AS judged_label, {group} AS judged_group, {whole} AS judged_whole, source{numbers} \
+         FROM clips WHERE {} AND (\n{}\n) ORDER BY clip_id",
+        options.label,
+        scored.join(" AND "),
+        options.keep
     );
     let mut batches = session.query(&query).await?;
     let mut clips = Vec::new();
@@ -228,13 +262,13 @@ async fn read(session: &SqlSession, options: &FilterOptions, group: &str, featur
         };
         let (labels, groups, sources) = (text("judged_label")?, text("judged_group")?, text(schema::SOURCE)?);
         let wholes = text("judged_whole")?;
-        let scores = rows.real("judged_score")?;
-        let first = rows.batch().num_columns() - features.len();
-        let measured: Vec<&Float64Array> =
+        let first = rows.batch().num_columns() - options.scores.len() - features.len();
+        let numbers: Vec<&Float64Array> =
             rows.batch().columns()[first..].iter().map(|column| column.as_primitive::<Float64Type>()).collect();
+        let (scores, measured) = numbers.split_at(options.scores.len());
         for row in 0..rows.rows() {
             clips.push(Judged {
-                score: scores.value(row),
+                scores: scores.iter().map(|column| column.value(row)).collect(),
                 label: labels.is_valid(row).then(|| labels.value(row).to_owned()),
                 real: sources.value(row) == "real",
                 group: groups.value(row).to_owned(),
@@ -250,28 +284,30 @@ async fn read(session: &SqlSession, options: &FilterOptions, group: &str, featur
     Ok(clips)
 }
 
-/// Parts put together: the largest score, the means of the features.
+/// Parts put together: the largest of each score; of each feature the mean and, behind all means, the largest.
 fn whole(parts: Vec<Judged>) -> Vec<Judged> {
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut clips, mut counts): (Vec<Judged>, Vec<f64>) = (Vec::new(), Vec::new());
+    let mut wholes: BTreeMap<String, Vec<Judged>> = BTreeMap::new();
+    let mut clips = Vec::new();
     for part in parts {
-        let place = part.whole.clone().map(|whole| *places.entry(whole).or_insert(clips.len()));
-        match place.and_then(|place| clips.get_mut(place).zip(counts.get_mut(place))) {
-            Some((clip, count)) => {
-                clip.score = clip.score.max(part.score);
-                clip.features.iter_mut().zip(part.features).for_each(|(sum, feature)| *sum += feature);
-                *count += 1.0;
-            }
-            None => {
-                clips.push(part);
-                counts.push(1.0);
-            }
+        match part.whole.clone() {
+            Some(whole) => wholes.entry(whole).or_default().push(part),
+            None => clips.push(vec![part]),
         }
     }
-    for (clip, count) in clips.iter_mut().zip(counts) {
-        clip.features.iter_mut().for_each(|feature| *feature /= count);
-    }
-    clips
+    clips.extend(wholes.into_values());
+    clips.into_iter().filter_map(|parts| joined(&parts)).collect()
+}
+
+fn joined(parts: &[Judged]) -> Option<Judged> {
+    let first = parts.first()?;
+    let largest = |of: &dyn Fn(&Judged) -> f64| parts.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+    let mean = |at: usize| parts.iter().map(|part| part.features[at]).sum::<f64>() / parts.len() as f64;
+    let count = first.features.len();
+    Some(Judged {
+        scores: (0..first.scores.len()).map(|at| largest(&|part| part.scores[at])).collect(),
+        features: (0..count).map(mean).chain((0..count).map(|at| largest(&|part| part.features[at]))).collect(),
+        ..first.clone()
+    })
 }
 
 /// Each label against the clean rendered clips, and the labels together.
@@ -317,9 +353,9 @@ fn regressed(clips: &[Judged], rows: &[Vec<f64>], together: &[String]) -> Vec<f6
     clips.iter().zip(rows).map(|(clip, row)| models[fold(clip)].score(row)).collect()
 }
 
-fn at_threshold(clips: &[Judged], together: &[String], given: Option<f64>) -> AtThreshold {
+fn at_threshold(clips: &[Judged], together: &[String], name: &str, at: usize, given: Option<f64>) -> AtThreshold {
     let scores = |is: &dyn Fn(&Judged) -> bool| -> Vec<f64> {
-        clips.iter().filter(|clip| is(clip)).map(|clip| clip.score).collect()
+        clips.iter().filter(|clip| is(clip)).map(|clip| clip.scores[at]).collect()
     };
     let mut clean = scores(&|clip| clip.label.is_none() && !clip.real);
     let real = scores(&|clip| clip.real);
@@ -330,6 +366,7 @@ fn at_threshold(clips: &[Judged], together: &[String], given: Option<f64>) -> At
     let share = |scores: &[f64]| (!scores.is_empty()).then(|| dropped(scores) / scores.len() as f64);
     let all = dropped(&defective) + dropped(&clean);
     AtThreshold {
+        score: name.to_owned(),
         threshold,
         precision: (all > 0.0).then(|| dropped(&defective) / all),
         recall: share(&defective),
@@ -338,9 +375,9 @@ fn at_threshold(clips: &[Judged], together: &[String], given: Option<f64>) -> At
     }
 }
 
-fn histogram(clips: &[Judged]) -> Histogram {
-    let (low, high) =
-        clips.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), clip| (a.min(clip.score), b.max(clip.score)));
+fn histogram(clips: &[Judged], at: usize) -> Histogram {
+    let scores = clips.iter().map(|clip| clip.scores[at]);
+    let (low, high) = scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), score| (a.min(score), b.max(score)));
     let mut counts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for clip in clips {
         let name = match &clip.label {
@@ -348,7 +385,7 @@ fn histogram(clips: &[Judged]) -> Histogram {
             None if clip.real => "real",
             None => "clean",
         };
-        let place = ((clip.score - low) / (high - low).max(f64::MIN_POSITIVE) * BARS as f64) as usize;
+        let place = ((clip.scores[at] - low) / (high - low).max(f64::MIN_POSITIVE) * BARS as f64) as usize;
         counts.entry(name.to_owned()).or_insert_with(|| vec![0; BARS])[place.min(BARS - 1)] += 1;
     }
     Histogram { range: [low, high], counts }

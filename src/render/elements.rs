@@ -326,8 +326,10 @@ words! {
         Flicker = "flicker",
         /// A material jumps from frame to frame.
         MaterialFlicker = "flickering material",
-        /// Something vanishes for some frames, or changes its detail.
+        /// The person or an object vanishes for some frames.
         Popping = "popping",
+        /// For some frames a part of the person is gone, or an object has few faces.
+        DetailPopping = "popping detail",
         /// Frames are repeated.
         Stutter = "stutter",
         /// Frames are left out.
@@ -350,9 +352,12 @@ impl DefectKind {
     pub fn applies(self, family: Family, person: bool) -> bool {
         match self {
             Self::WrongGravity => !person && family != Family::Fluid,
-            Self::MissingLimb | Self::Teleport | Self::Popping | Self::LowPoly | Self::Interpenetration => {
-                !matches!(family, Family::Cloth | Family::Fluid)
-            }
+            Self::MissingLimb
+            | Self::Teleport
+            | Self::Popping
+            | Self::DetailPopping
+            | Self::LowPoly
+            | Self::Interpenetration => !matches!(family, Family::Cloth | Family::Fluid),
             _ => true,
         }
     }

@@ -26,7 +26,12 @@ fn a_score_is_judged_by_label_beside_a_baseline() {
     let made = simdrop(&["evaluate", "filter", &dataset, "--together", "noise,flicker,popping", "--format", "json"]);
     expect_code(&made, 0);
     let report: Value = serde_json::from_slice(&made.stdout).unwrap();
-    let found = report["by_score"].as_array().unwrap();
+    let ranked = |report: &Value, by: &str| -> Vec<Value> {
+        let rankings = report["rankings"].as_array().unwrap();
+        let ranking = rankings.iter().find(|ranking| ranking["by"] == by).unwrap();
+        ranking["found"].as_array().unwrap().clone()
+    };
+    let found = ranked(&report, "simdrop_score");
     let noise = found.iter().find(|found| found["label"] == "noise").unwrap();
     assert_eq!(noise["clips"], serde_json::json!([3, 6]));
     assert_eq!(noise["pairs"][1], 3);
@@ -35,10 +40,10 @@ fn a_score_is_judged_by_label_beside_a_baseline() {
     assert!(low <= area && area <= high && (0.0..=1.0).contains(&area.unwrap()), "{noise}");
     assert_eq!(found.last().unwrap()["label"], "together");
     assert_eq!(found.last().unwrap()["clips"], serde_json::json!([9, 6]));
-    assert_eq!(report["by_baseline"].as_array().unwrap().len(), found.len());
+    assert_eq!(ranked(&report, "both").len(), found.len());
     assert_eq!(report["features"].as_array().unwrap().len(), 9);
     assert!(report["seconds_per_clip"]["score"].as_f64().unwrap() > 0.0);
-    let counted: u64 = report["histogram"]["counts"]
+    let counted: u64 = report["histograms"]["simdrop_score"]["counts"]
         .as_object()
         .unwrap()
         .values()
@@ -47,7 +52,8 @@ fn a_score_is_judged_by_label_beside_a_baseline() {
         .sum();
     assert_eq!(counted, 37);
     // Of noise that fills the picture, the baseline knows.
-    let baseline = report["by_baseline"].as_array().unwrap().iter().find(|found| found["label"] == "noise").unwrap();
+    let baseline = ranked(&report, "baseline");
+    let baseline = baseline.iter().find(|found| found["label"] == "noise").unwrap();
     assert!(baseline["area"]["auroc"].as_f64().unwrap() > 0.8, "{baseline}");
     let table = simdrop(&["evaluate", "filter", &dataset]);
     assert!(stdout(&table).contains("wrong_gravity") && stdout(&table).contains("threshold"), "{}", stdout(&table));
@@ -55,7 +61,16 @@ fn a_score_is_judged_by_label_beside_a_baseline() {
     let args = ["--worst-of", "uri", "--together", "noise,flicker,popping", "--format", "json"];
     let made = simdrop(&[&["evaluate", "filter", dataset.as_str()], args.as_slice()].concat());
     let same: Value = serde_json::from_slice(&made.stdout).unwrap();
-    assert_eq!((&same["histogram"], &same["by_score"]), (&report["histogram"], &report["by_score"]));
+    assert_eq!(&same["histograms"], &report["histograms"]);
+    assert_eq!(ranked(&same, "simdrop_score"), found);
+    // Several scores are judged each and together.
+    let args = ["--score", "simdrop_score,simdrop_score_base_loss", "--format", "json"];
+    let made = simdrop(&[&["evaluate", "filter", dataset.as_str()], args.as_slice()].concat());
+    let several: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let names: Vec<&str> =
+        several["rankings"].as_array().unwrap().iter().filter_map(|ranking| ranking["by"].as_str()).collect();
+    assert_eq!(names, ["simdrop_score", "simdrop_score_base_loss", "scores", "baseline", "both"]);
+    assert_ne!(ranked(&several, "simdrop_score_base_loss"), ranked(&several, "simdrop_score"));
     let wrong = simdrop(&["evaluate", "filter", &dataset, "--score", "simdrop_scor"]);
     expect_code(&wrong, 2);
     assert!(stderr(&wrong).contains("did you mean simdrop_score?"), "{}", stderr(&wrong));

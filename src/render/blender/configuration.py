@@ -40,6 +40,7 @@ DEFECTS = (
     "flicker",
     "material_flicker",
     "popping",
+    "detail_popping",
     "stutter",
     "dropped_frames",
     "teleport",

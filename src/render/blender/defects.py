@@ -14,9 +14,11 @@ import bpy
 import bmesh
 import numpy as np
 
+import camera
 import materials
 import shapes
 
+LARGE_ENOUGH = 0.6  # of the largest item's share of the picture: what may pop or jump
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
 
 
@@ -73,6 +75,7 @@ def apply(clip):
         "flicker": _flicker,
         "material_flicker": _material_flicker,
         "popping": _popping,
+        "detail_popping": _detail_popping,
         "teleport": _teleport,
         "interpenetration": _interpenetration,
         "missing_limb": _missing_limb,
@@ -159,18 +162,24 @@ def _material_flicker(clip, defect, frames):
 
 
 def _popping(clip, defect, frames):
+    sources = _popping_sources(defect, frames)
+    thing = _chosen(clip, _random(defect), sources)
+    clip.hidden.setdefault(thing.name, set()).update(sources)
+    return sources
+
+
+def _detail_popping(clip, defect, frames):
+    """A part of a person (a limb, hair, a piece of clothing) is gone, or an object's mesh is a coarse one."""
     chance = _random(defect)
-    windows = _windows(defect, frames, shortest=1, longest=max(2, frames // 5), most=3)
-    sources = sorted({frame for place, length in windows for frame in range(place, min(place + length, frames))})
-    thing = _chosen(clip, chance)
-    if thing.person is not None and defect["strength"] < 0.8 and chance.random() < 0.5:
-        limb = chance.choice(("left_hand", "right_hand") if defect["strength"] < 0.4 else LIMBS)
-        thing.person.hide_limb(limb, [clip.timeline[source][0] for source in sources])
-        return sources
+    sources = _popping_sources(defect, frames)
+    thing = _chosen(clip, chance, sources)
     if thing.person is not None:
-        parts = [part for part in thing.parts if part is not thing.person.object] or thing.parts
-        part = chance.choice(parts if defect["strength"] < 0.7 or chance.random() < 0.5 else thing.parts)
-        hidden = set(sources)
+        parts = [part for part in thing.parts if part is not thing.person.object]
+        if not parts or chance.random() < 0.5:
+            limb = chance.choice(("left_hand", "right_hand") if defect["strength"] < 0.4 else LIMBS)
+            thing.person.hide_limb(limb, [clip.timeline[source][0] for source in sources])
+            return sources
+        part, hidden = chance.choice(parts), set(sources)
 
         def change(source):
             if source in hidden:
@@ -178,28 +187,25 @@ def _popping(clip, defect, frames):
 
         clip.changes.append(change)
         return sources
-    detail = (
-        thing.vertices is None
-        and thing.meshes is None
-        and len(thing.object.data.polygons) > 60
-        and chance.random() < 0.35
-    )
-    if detail:
-        coarse = _coarse_mesh(thing.object, defect["strength"])
-        thing.swaps.update({source: coarse for source in sources})
-        fine = thing.object.data
-        clip.changes.append(lambda source: setattr(thing.object, "data", thing.swaps.get(source, fine)))
-        return sources
-    clip.hidden.setdefault(thing.name, set()).update(sources)
+    if thing.vertices is not None or thing.meshes is not None:
+        return []
+    coarse, fine = _coarse_mesh(thing.object, defect["strength"]), thing.object.data
+    thing.swaps.update({source: coarse for source in sources})
+    clip.changes.append(lambda source: setattr(thing.object, "data", thing.swaps.get(source, fine)))
     return sources
+
+
+def _popping_sources(defect, frames):
+    windows = _windows(defect, frames, shortest=1, longest=max(2, frames // 5), most=3)
+    return sorted({frame for place, length in windows for frame in range(place, min(place + length, frames))})
 
 
 def _teleport(clip, defect, frames):
     chance, strength = _random(defect), defect["strength"]
-    thing = _chosen(clip, chance)
-    size = max(max(thing.size), 1e-3)
     start = chance.randrange(max(1, frames // 5), max(2, frames * 4 // 5)) if frames > 1 else 0
     end = frames if chance.random() < 0.5 else min(frames, start + max(1, frames // 5))
+    thing = _chosen(clip, chance, range(start, end))
+    size = max(max(thing.size), 1e-3)
     # Sideways in the picture: along the line of sight nobody would see it.
     right = clip.camera_poses[0][:3, 0] * chance.choice((-1, 1))
     jump = right * size * (0.1 + 0.5 * strength)
@@ -378,10 +384,37 @@ def _random(defect):
     return random.Random(f"{defect['kind']} {defect['seed']}")
 
 
-def _chosen(clip, chance):
-    """The person, or one of the objects that the camera holds."""
+def _chosen(clip, chance, sources=None):
+    """The person, or one of the objects that the camera holds; among the larger ones in the picture at `sources`, where
+    given, since nobody misses what is not seen.
+    """
     things = [thing for thing in clip.framed_items() if not thing.is_volume] or clip.framed_items()
+    if sources is not None:
+        shares = [_share_of_picture(clip, thing, sources) for thing in things]
+        things = [thing for thing, share in zip(things, shares) if share >= LARGE_ENOUGH * max(shares)]
     return chance.choice(things)
+
+
+def _share_of_picture(clip, thing, sources):
+    """The share of the picture that the box around an item takes, on average over output frames; what stands before it
+    is not regarded.
+    """
+    width, height = clip.configuration["render"]["width"], clip.configuration["render"]["height"]
+    shares = []
+    for source in sources:
+        scene_frame = clip.timeline[source][0]
+        camera.show(clip, scene_frame)
+        matrix = camera.intrinsics(clip.scene, clip.camera.data)
+        view = camera.world_to_camera(clip.camera_poses[scene_frame])
+        local = thing.points(scene_frame) @ view[:3, :3].T + view[:3, 3]
+        local = local[local[:, 2] > 1e-6]
+        if len(local) == 0:
+            shares.append(0.0)
+            continue
+        pixels = local @ matrix.T
+        places = np.clip(pixels[:, :2] / pixels[:, 2:], 0, (width, height))
+        shares.append(float(np.prod(np.ptp(places, axis=0))) / (width * height))
+    return float(np.mean(shares))
 
 
 def _meshes(thing):

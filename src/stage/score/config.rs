@@ -66,6 +66,21 @@ pub struct PairedScore {
     #[serde(default = "default_draws")]
     #[schemars(range(min = 1, max = 1000))]
     pub draws: usize,
+    /// What is made of a clip's frames.
+    #[serde(default)]
+    pub over: Over,
+}
+
+/// How the losses of a clip's frames make its score.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// The mean of all: L_base − L_reference. For what the whole clip has, such as noise.
+    #[default]
+    Mean,
+    /// By how much one frame exceeds the clip's median frame in the reference's gain, 1 − L_reference / L_base. For what a
+    /// moment has, such as a thing that vanishes: what the scene itself does to the losses, it does in all frames.
+    Peak,
 }
 
 fn default_levels() -> Vec<f32> {

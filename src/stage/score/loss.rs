@@ -50,6 +50,27 @@ pub fn noised(x: &[f32], epsilon: &[f32], t: f32, into: &mut [f32]) {
     }
 }
 
+/// Of each of `frames` equal parts the [`loss`].
+pub fn frame_losses(x: &[f32], epsilon: &[f32], output: &[f32], frames: usize) -> Vec<f64> {
+    let length = (x.len() / frames.max(1)).max(1);
+    let parts = x.chunks_exact(length).zip(epsilon.chunks_exact(length)).zip(output.chunks_exact(length));
+    parts.map(|((x, epsilon), output)| loss(x, epsilon, output)).collect()
+}
+
+/// By how much one frame's relative gain of the reference, 1 − L_reference / L_base, exceeds that of the clip's median
+/// frame; `losses` has both of each frame.
+pub fn peak(losses: &[[f64; 2]]) -> f64 {
+    let mut gains: Vec<f64> =
+        losses.iter().map(|[base, reference]| 1.0 - reference / base.max(f64::MIN_POSITIVE)).collect();
+    gains.sort_by(f64::total_cmp);
+    let middle = gains.len() / 2;
+    match gains.last() {
+        None => 0.0,
+        Some(largest) if gains.len() % 2 == 1 => largest - gains[middle],
+        Some(largest) => largest - (gains[middle - 1] + gains[middle]) / 2.0,
+    }
+}
+
 /// Mean over the elements of (v − V)², with v = ε − x and the model's output V. The sum is made in f64, in eight lanes,
 /// always in the same order.
 pub fn loss(x: &[f32], epsilon: &[f32], output: &[f32]) -> f64 {
@@ -68,4 +89,32 @@ pub fn loss(x: &[f32], epsilon: &[f32], output: &[f32]) -> f64 {
         *sum += error * error;
     }
     sums.iter().sum::<f64>() / (x.len() * LANES + x_rest.len()).max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_of_frames_are_those_of_their_elements() {
+        let x: Vec<f32> = (0..4 * 9).map(|at| at as f32 * 0.25).collect();
+        let (epsilon, output) = (vec![0f32; x.len()], vec![1f32; x.len()]);
+        let losses = frame_losses(&x, &epsilon, &output, 4);
+        assert_eq!(losses.len(), 4);
+        for (frame, loss) in losses.iter().enumerate() {
+            let errors = x[frame * 9..(frame + 1) * 9].iter().map(|&x| f64::from(x + 1.0).powi(2));
+            assert!((loss - errors.sum::<f64>() / 9.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_peak_is_one_frame_above_the_others() {
+        // Of what a scene has in every frame there is no peak.
+        assert!(peak(&[[0.4, 0.3]; 8]).abs() < 1e-12);
+        let mut losses = [[0.4, 0.4]; 5];
+        losses[2] = [0.8, 0.6];
+        assert!((peak(&losses) - 0.25).abs() < 1e-12);
+        // The median of an even number is between two.
+        assert!((peak(&[[1.0, 1.0], [1.0, 0.5]]) - 0.25).abs() < 1e-12);
+    }
 }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 
 use super::columns;
-use super::config::{Normalize, ScoreConfig};
-use super::loss::{loss, noised, normalized};
+use super::config::{Normalize, Over, ScoreConfig};
+use super::loss::{frame_losses, noised, normalized, peak};
 use super::noise::shared_epsilon;
 use super::pairs::{Losses, Pair, Plan};
 use crate::error::{Error, Result};
@@ -183,7 +183,8 @@ struct Denoising {
     pairs: Arc<[Pair]>,
     inputs: Arc<[Slot]>,
     condition: [usize; 1],
-    losses: Vec<OnceLock<f64>>,
+    /// Of each pair the loss of each frame.
+    losses: Vec<OnceLock<Vec<f64>>>,
 }
 
 impl Rows for Denoising {
@@ -215,10 +216,25 @@ impl Rows for Denoising {
     }
 
     fn take(&self, row: usize, outputs: &[&[f32]]) {
-        let made = loss(self.clip.x(), self.clip.noise.of(self.pairs[row].k), outputs[0]);
+        let clip = &self.clip;
+        let made = frame_losses(clip.x(), clip.noise.of(self.pairs[row].k), outputs[0], clip.shape[0]);
         // A row is run once.
         let _ = self.losses[row].set(made);
     }
+}
+
+impl Denoising {
+    /// The loss of each frame, the mean over some of the pairs.
+    fn frame_losses(&self, losses: &Losses) -> Vec<f64> {
+        let of = |pair: usize, frame: usize| self.losses[pair].get().and_then(|frames| frames.get(frame)).copied();
+        let mean_of = |frame| mean(losses.pairs.iter().map(|&pair| of(pair, frame).unwrap_or(f64::NAN)));
+        (0..self.clip.shape[0]).map(mean_of).collect()
+    }
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    values.sum::<f64>() / count
 }
 
 /// A score with its two losses, or why there is none.
@@ -260,18 +276,20 @@ impl ScoreOperator {
             }
         });
         let runs = try_join_all(runs).await?;
-        let mean = |losses: &Losses| {
-            let of = &runs[losses.model].losses;
-            let sum: f64 = losses.pairs.iter().map(|&pair| of[pair].get().copied().unwrap_or(f64::NAN)).sum();
-            sum / losses.pairs.len() as f64
-        };
         let scores = self.plan.scores.iter().map(|score| {
-            let (base, reference) = (mean(&score.base), mean(&score.reference));
-            if base.is_finite() && reference.is_finite() {
-                return Ok([base - reference, base, reference]);
+            let frames = [&score.base, &score.reference].map(|losses| runs[losses.model].frame_losses(losses));
+            let [base, reference] = [&frames[0], &frames[1]].map(|frames| mean(frames.iter().copied()));
+            if !base.is_finite() || !reference.is_finite() {
+                let at = if base.is_finite() { &score.reference } else { &score.base };
+                return Err(format!("model {} gives numbers that are not finite", self.plan.models[at.model].path));
             }
-            let at = if base.is_finite() { &score.reference } else { &score.base };
-            Err(format!("model {} gives numbers that are not finite", self.plan.models[at.model].path))
+            let value = match score.over {
+                Over::Mean => base - reference,
+                Over::Peak => peak(
+                    &frames[0].iter().zip(&frames[1]).map(|(&base, &reference)| [base, reference]).collect::<Vec<_>>(),
+                ),
+            };
+            Ok([value, base, reference])
         });
         Ok(scores.collect())
     }

@@ -1,6 +1,6 @@
 //! Which model is run on which (t, ε) pairs, and which of its losses each score is made of.
 
-use super::config::{PairedScore, ScoreConfig};
+use super::config::{Over, PairedScore, ScoreConfig};
 use crate::error::{Error, Result};
 use crate::spec::suggest;
 
@@ -39,6 +39,7 @@ pub(super) struct PlannedScore {
     pub(super) name: String,
     pub(super) base: Losses,
     pub(super) reference: Losses,
+    pub(super) over: Over,
 }
 
 /// Losses of one model.
@@ -70,7 +71,7 @@ impl Plan {
                     "stage {stage}, score {name}: base and reference are the same model, so the score is always 0"
                 )));
             }
-            plan.scores.push(PlannedScore { name: name.clone(), base, reference });
+            plan.scores.push(PlannedScore { name: name.clone(), base, reference, over: score.over });
         }
         Ok(plan)
     }

@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray, Float64Array, RecordBatch, new_null_array};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Float32Type, Float64Type};
 
-use super::config::{Normalize, PairedScore};
+use super::config::{Normalize, Over, PairedScore};
 use super::loss::{loss, noised, normalized};
 use super::noise::epsilon;
 use super::pairs::{Pair, pairs};
@@ -31,7 +31,13 @@ fn context(cores: usize) -> Arc<StageContext> {
 }
 
 fn paired(base: &str, reference: &str) -> PairedScore {
-    PairedScore { base: base.to_owned(), reference: reference.to_owned(), t: vec![0.05, 0.12, 0.25], draws: 2 }
+    PairedScore {
+        base: base.to_owned(),
+        reference: reference.to_owned(),
+        t: vec![0.05, 0.12, 0.25],
+        draws: 2,
+        over: Over::Mean,
+    }
 }
 
 /// Both scores of the method, with seed 7.
