@@ -20,4 +20,5 @@ trap 'rm -rf "$work"' EXIT
 target/release/simdrop run pipelines/demo.yaml --set "output.path=$work/demo" --progress none >/dev/null
 "$python" tests/python/check_shards.py "$work/demo"
 "$python" tests/python/check_hostile.py
+"$python" tests/python/check_mutants.py --count 300
 "$python" tests/python/kill_resume.py --clips 24 --kills 4

@@ -53,6 +53,16 @@ enum Command {
     Noise(NoiseArgs),
     /// Print a JSON Schema, or write all of them.
     Schema(SchemaArgs),
+    /// Open videos for a run with `run.isolation: process`; only such a run calls it.
+    #[command(hide = true)]
+    VideoWorker(VideoWorkerArgs),
+}
+
+#[derive(Debug, Args)]
+struct VideoWorkerArgs {
+    /// Most bytes of memory. Default: no limit.
+    #[arg(long)]
+    memory: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -296,6 +306,10 @@ impl Cli {
     ///
     /// The runtime is here and not in the program, so that all of this is compiled once, with the library.
     pub fn run(self) -> Result<()> {
+        if let Command::VideoWorker(args) = &self.command {
+            // Needs no runtime, and has one thread less to share a limited memory with.
+            return crate::video::serve(args.memory);
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(Error::io("start", "the runtime"))?;
         let done = runtime.block_on(self.execute());
@@ -320,6 +334,7 @@ impl Cli {
             Command::Calibrate(args) => evaluate::calibrate(args).await,
             Command::Noise(args) => pipeline::noise(args).await,
             Command::Schema(args) => data::schema(args),
+            Command::VideoWorker(args) => crate::video::serve(args.memory),
         }
     }
 }

@@ -6,6 +6,7 @@ mod integration {
     mod cli;
     mod evaluate;
     mod faults;
+    mod isolation;
     mod program;
     mod render;
     mod resume;

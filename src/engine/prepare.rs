@@ -8,6 +8,7 @@ use crate::spec::{self, PipelineSpec};
 use crate::stage::StageContext;
 use crate::stage::context::CpuPool;
 use crate::storage::Storage;
+use crate::video::{Isolation, Videos, WorkerPool};
 
 /// CPU-bound tasks at once.
 pub fn threads(spec: &PipelineSpec) -> usize {
@@ -43,7 +44,16 @@ pub fn peak_memory() -> u64 {
 pub fn context(spec: &PipelineSpec) -> Result<Arc<StageContext>> {
     let cpu = CpuPool::new(threads(spec));
     let models = Arc::new(ModelRegistry::new(&spec.models, cpu.clone()));
-    Ok(Arc::new(StageContext::new(Storage::new(&spec.storage), models, cpu, memory_limit(spec))))
+    let memory = memory_limit(spec);
+    let context = StageContext::new(Storage::new(&spec.storage), models, cpu, memory);
+    Ok(Arc::new(match spec.run.isolation {
+        Isolation::None => context,
+        Isolation::Process => {
+            // As many as the decode stage has clips in hand.
+            let pool = WorkerPool::of_this_program(memory as u64, 2 * threads(spec));
+            context.with_videos(Videos::isolated(pool.map_err(Error::io("find", "the program itself"))?))
+        }
+    }))
 }
 
 /// Hash of everything in the pipeline that changes what comes out, the content of the files that it names included.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::stage::StageSpec;
 use crate::stage::shards::config::OutputSpec;
 use crate::storage::StorageSpec;
+use crate::video::Isolation;
 
 /// A pipeline: where clips come from, what happens to them, and where the dataset goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -153,11 +154,13 @@ pub struct RunSpec {
     /// no limit; failed clips are counted and stored with their reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failures: Option<MaxFailures>,
+    /// Where FFmpeg reads the clips.
+    pub isolation: Isolation,
 }
 
 impl Default for RunSpec {
     fn default() -> Self {
-        Self { memory_limit: None, threads: None, clips_per_unit: 32, max_failures: None }
+        Self { memory_limit: None, threads: None, clips_per_unit: 32, max_failures: None, isolation: Isolation::None }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::model::ModelRegistry;
 use crate::storage::Storage;
+use crate::video::Videos;
 
 /// What the operators of one process share.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct StageContext {
     /// Bytes that frames may take at once, over all stages.
     frames: usize,
     budgets: Mutex<HashMap<usize, MemoryBudget>>,
+    /// Opens videos.
+    pub videos: Videos,
     /// Ends everything.
     pub cancel: CancellationToken,
 }
@@ -47,8 +50,14 @@ impl StageContext {
             pool,
             frames: memory / 2,
             budgets: Mutex::default(),
+            videos: Videos::default(),
             cancel: CancellationToken::new(),
         }
+    }
+
+    /// The same, with videos opened by `videos`.
+    pub fn with_videos(self, videos: Videos) -> Self {
+        Self { videos, ..self }
     }
 
     /// The memory for frames of stage number `index`, where `shares` stages make frames.

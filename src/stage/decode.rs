@@ -18,7 +18,7 @@ use crate::schema;
 use crate::stage::context::leased_buffer;
 use crate::stage::frames::{self, ClipFrames};
 use crate::stage::{ClipBatch, Fate, Limits, Operator, Stage, StageContext, StageTask};
-use crate::video::{self, Caps, MediaInfo, Pictures, Plan, Reader, Sampling, Span, StopSignal, Target, VideoError};
+use crate::video::{self, Caps, MediaInfo, Outline, Pictures, Sampling, Span, StopSignal, Target, VideoError};
 
 /// Bytes that an Arrow list of frames can hold.
 const MOST_BYTES: usize = i32::MAX as usize;
@@ -166,37 +166,35 @@ impl DecodeOperator {
             Ok(location) => location,
             Err(error) => return Ok(Decoded { info: None, clip: Err(error.to_string()) }),
         };
-        let sampling = self.sampling;
+        let (videos, sampling, targets) = (context.videos.clone(), self.sampling, self.targets.clone());
         let opened = task.blocking(move || {
-            let mut reader = Reader::open(video::open_source(&location)?, &caps)?;
-            let plan = reader.plan(span, &sampling);
-            Ok((reader, plan))
+            let mut video = videos.open(video::open_source(&location)?, &caps)?;
+            let outline = video.plan(span, &sampling, &targets);
+            Ok((video, outline))
         });
-        let (reader, plan) = match opened.await? {
-            Ok((reader, Ok(plan))) => (reader, plan),
-            Ok((reader, Err(error))) => {
+        let (mut video, outline) = match opened.await? {
+            Ok((video, Ok(outline))) => (video, outline),
+            Ok((video, Err(error))) => {
                 // The length would be that of the file, not of the clip.
-                let info = MediaInfo { duration_s: None, ..reader.info() };
-                return Ok(Decoded { info: Some(info), clip: Err(self.reason(error)?) });
+                let info = MediaInfo { duration_s: None, ..video.info() };
+                return Ok(Decoded { info: Some(info), clip: Err(fault(&self.name, error)?) });
             }
-            Err(error) => return Ok(Decoded { info: None, clip: Err(self.reason(error)?) }),
+            Err(error) => return Ok(Decoded { info: None, clip: Err(fault(&self.name, error)?) }),
         };
-        let info = Some(plan.info().clone());
-        if let Some(reason) = self.too_large(&plan, task.most_memory()) {
+        let info = Some(outline.info.clone());
+        if let Some(reason) = too_large(&outline, task.most_memory()) {
             return Ok(Decoded { info, clip: Err(reason) });
         }
 
-        let lease = task.reserve(plan.output_bytes(&self.targets)).await?;
+        let lease = task.reserve(outline.bytes()).await?;
         let workspace = tokio::select! {
-            workspace = context.workspace.take(plan.workspace_bytes()) => workspace?,
+            workspace = context.workspace.take(outline.workspace) => workspace?,
             () = context.cancel.cancelled() => return Err(Error::Cancelled),
         };
-        let targets = self.targets.clone();
         // The leases go along: they are held until the thread is done, even where nobody waits for it any more.
         let work = move || {
-            let mut reader = reader;
-            let pictures = reader.decode(&plan, &targets);
-            drop((reader, workspace));
+            let pictures = video.decode();
+            drop((video, workspace));
             (pictures, lease)
         };
         let clip = match task.blocking(work).await? {
@@ -204,41 +202,40 @@ impl DecodeOperator {
                 let leased = |Pictures { data, shape }| ClipFrames { data: leased_buffer(data, &lease), shape };
                 Ok(pictures.into_iter().map(leased).collect())
             }
-            (Err(error), _) => Err(self.reason(error)?),
+            (Err(error), _) => Err(fault(&self.name, error)?),
         };
         Ok(Decoded { info, clip })
     }
+}
 
-    /// Why a clip failed; an error that is not the clip's ends the run.
-    fn reason(&self, error: VideoError) -> Result<String> {
-        match error {
-            VideoError::Stopped => Err(Error::Cancelled),
-            error if error.ends_run() => Err(Error::State(format!("stage {}: {error}", self.name))),
-            error => Ok(error.to_string()),
-        }
+/// Why a clip failed in `stage`; an error that is not the clip's ends the run.
+pub(crate) fn fault(stage: &str, error: VideoError) -> Result<String> {
+    match error {
+        VideoError::Stopped => Err(Error::Cancelled),
+        error if error.ends_run() => Err(Error::State(format!("stage {stage}: {error}"))),
+        error => Ok(error.to_string()),
     }
+}
 
-    fn too_large(&self, plan: &Plan, most: usize) -> Option<String> {
-        let all = plan.output_bytes(&self.targets);
-        let largest = self.targets.iter().map(|target| plan.output_bytes(std::slice::from_ref(target))).max()?;
-        let size = |bytes: usize| bytesize::ByteSize(bytes as u64);
-        let [frames, height, width] = plan.output_shape(self.targets.first()?);
-        if largest > MOST_BYTES {
-            return Some(format!(
-                "{frames} frames of {width}x{height} take {}, a clip can have 2 GiB: set frames, fps, width or height, \
-                 or cut it with the split stage",
-                size(largest)
-            ));
-        }
-        (all > most).then(|| {
-            format!(
-                "{frames} frames of {width}x{height} take {}, this stage has {}: set run.memory_limit higher, or frames, \
-                 fps, width or height lower",
-                size(all),
-                size(most)
-            )
-        })
+fn too_large(outline: &Outline, most: usize) -> Option<String> {
+    let (all, largest) = (outline.bytes(), outline.sizes().max()?);
+    let size = |bytes: usize| bytesize::ByteSize(bytes as u64);
+    let [frames, height, width] = outline.shapes.first()?;
+    if largest > MOST_BYTES {
+        return Some(format!(
+            "{frames} frames of {width}x{height} take {}, a clip can have 2 GiB: set frames, fps, width or height, or cut \
+             it with the split stage",
+            size(largest)
+        ));
     }
+    (all > most).then(|| {
+        format!(
+            "{frames} frames of {width}x{height} take {}, this stage has {}: set run.memory_limit higher, or frames, fps, \
+             width or height lower",
+            size(all),
+            size(most)
+        )
+    })
 }
 
 /// The media columns of one row.

@@ -6,6 +6,7 @@
 pub mod config;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -15,11 +16,15 @@ use async_trait::async_trait;
 use self::config::SplitConfig;
 use crate::error::{Error, Result};
 use crate::schema;
+use crate::stage::decode::fault;
 use crate::stage::{ClipBatch, Fate, Limits, Operator, Stage, StageContext, StageTask};
-use crate::video::{self, Caps, MediaInfo, Reader, StopSignal, VideoError};
+use crate::video::{self, Caps, MediaInfo, StopSignal, VideoError};
 
 /// Lengths that differ by less are the same: containers round to their ticks.
 const SAME_S: f64 = 1e-3;
+
+/// Most windows of one clip. A header may claim any length, and every window is a row.
+const MOST_WINDOWS: f64 = 100_000.0;
 
 /// The split stage.
 #[derive(Debug)]
@@ -40,7 +45,7 @@ impl Stage for SplitStage {
     }
 
     fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
-        let SplitConfig { name: _, length_s, stride_s, minimum_s } = &self.config;
+        let SplitConfig { name: _, length_s, stride_s, minimum_s, max_pixels: _, timeout_s: _ } = &self.config;
         for (setting, value) in [("length_s", Some(*length_s)), ("stride_s", *stride_s), ("minimum_s", *minimum_s)] {
             if value.is_some_and(|value| !value.is_finite() || value < SAME_S) {
                 return Err(Error::config(format!("stage {}: {setting} has to be at least {SAME_S}", self.name())));
@@ -66,13 +71,21 @@ impl Stage for SplitStage {
 
     fn open(&self, _context: &Arc<StageContext>, input: &SchemaRef) -> Result<Arc<dyn Operator>> {
         self.output_schema(input)?;
-        let SplitConfig { name: _, length_s, stride_s, minimum_s } = self.config;
+        let SplitConfig { name: _, length_s, stride_s, minimum_s, max_pixels, timeout_s } = self.config;
+        let usual = Caps::default();
         Ok(Arc::new(SplitOperator {
             name: self.name().to_owned(),
             windows: Windows {
                 length: length_s,
                 stride: stride_s.unwrap_or(length_s),
                 minimum: minimum_s.unwrap_or(length_s),
+            },
+            caps: Caps {
+                max_pixels: max_pixels.unwrap_or(usual.max_pixels),
+                max_duration_s: f64::INFINITY,
+                timeout: timeout_s
+                    .map_or(usual.timeout, |limit| Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX)),
+                ..usual
             },
         }))
     }
@@ -111,6 +124,7 @@ impl Windows {
 struct SplitOperator {
     name: String,
     windows: Windows,
+    caps: Caps,
 }
 
 #[async_trait]
@@ -134,6 +148,15 @@ impl SplitOperator {
         let start = span.0.unwrap_or(0.0);
         let end = span.1.unwrap_or(duration).min(duration);
         let length = (end - start).max(0.0);
+        let many = length / self.windows.stride;
+        if many.is_nan() || many >= MOST_WINDOWS {
+            let clip = clip.with_columns(&clip.batch().schema(), media(&info, &[Some(length)]))?;
+            let reason = format!(
+                "the clip claims to be {length} s long, which makes more than {MOST_WINDOWS} windows: set stride_s or \
+                 length_s higher if that is true"
+            );
+            return clip.settle(&self.name, &[Some(Fate::failed(reason))]);
+        }
         let windows = self.windows.cut(start, end);
         if windows.is_empty() {
             let minimum = self.windows.minimum;
@@ -164,26 +187,20 @@ impl SplitOperator {
         let context = task.context();
         let stop = context.cancel.child_token();
         let _guard = stop.clone().drop_guard();
-        let caps = Caps {
-            // What is too large is for the decode stage to say.
-            max_pixels: 1 << 30,
-            max_duration_s: f64::INFINITY,
-            stop: StopSignal::new(move || stop.is_cancelled()),
-            ..Caps::default()
-        };
+        let caps = Caps { stop: StopSignal::new(move || stop.is_cancelled()), ..self.caps.clone() };
         let location = match context.storage.locate(uri) {
             Ok(location) => location,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        let videos = context.videos.clone();
         let probed = task.blocking(move || -> Result<_, VideoError> {
-            let mut reader = Reader::open(video::open_source(&location)?, &caps)?;
-            let duration = reader.duration_s()?;
-            Ok((reader.info(), duration))
+            let mut video = videos.open(video::open_source(&location)?, &caps)?;
+            let duration = video.duration_s()?;
+            Ok((video.info(), duration))
         });
         match probed.await? {
             Ok(probed) => Ok(Ok(probed)),
-            Err(VideoError::Stopped) => Err(Error::Cancelled),
-            Err(error) => Ok(Err(error.to_string())),
+            Err(error) => fault(&self.name, error).map(Err),
         }
     }
 }

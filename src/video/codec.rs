@@ -197,7 +197,7 @@ impl Decoder {
             }
             raw.pkt_timebase = demuxer.time_base()?;
             raw.thread_count = 1;
-            raw.max_pixels = i64::try_from(caps.max_pixels).unwrap_or(i64::MAX);
+            raw.max_pixels = most_pixels(facts, caps);
             // Without it H.264 learns the reordering as it goes and loses frames until it has.
             raw.has_b_frames = raw.has_b_frames.max(reorder.min(16) as c_int);
             if let (Some(kind), Some(native)) = (device, native) {
@@ -217,10 +217,12 @@ impl Decoder {
         }
     }
 
-    /// Whether the stream has pictures of a size that the decoder may not take.
-    pub(super) fn refuses_size(&self) -> bool {
+    /// Where the stream has pictures of a size that the decoder may not take: the most pixels that it may.
+    pub(super) fn refuses_size(&self) -> Option<i64> {
         let raw = unsafe { self.context.as_ref() };
-        raw.width <= 0 || raw.height <= 0 || i64::from(raw.width) * i64::from(raw.height) > raw.max_pixels
+        let refused =
+            raw.width <= 0 || raw.height <= 0 || i64::from(raw.width) * i64::from(raw.height) > raw.max_pixels;
+        refused.then_some(raw.max_pixels)
     }
 
     /// Feeds a packet; none says that no more come. The text of an error is FFmpeg's.
@@ -263,6 +265,29 @@ impl Decoder {
     /// Forgets everything, to start at another keyframe.
     pub(super) fn flush(&mut self) {
         unsafe { ffi::avcodec_flush_buffers(self.context.as_ptr()) }
+    }
+}
+
+/// Most pixels that a stream's pictures may have. Memory is taken by what the container claims: a stream may have larger
+/// pictures than that, since some change their size, but not as large as it likes.
+fn most_pixels(facts: &StreamFacts, caps: &Caps) -> i64 {
+    const SMALL: u64 = 4096 * 2304;
+    let claimed = u64::from(facts.width) * u64::from(facts.height);
+    i64::try_from(caps.max_pixels.min(SMALL.max(4 * claimed))).unwrap_or(i64::MAX)
+}
+
+/// Lets FFmpeg take no more memory in one piece than a picture of `max_pixels` has in the largest format: what a header
+/// counts is taken before it is read. For the whole process, so the largest limit that was ever asked for holds.
+pub(super) fn limit_blocks(max_pixels: u64) {
+    const LARGEST_PIXEL: u64 = 8;
+    const LEAST: u64 = 64 << 20;
+    static MOST: Mutex<u64> = Mutex::new(0);
+    let mut most = MOST.lock().unwrap_or_else(PoisonError::into_inner);
+    // The margins of a picture come on top.
+    let wanted = max_pixels.saturating_mul(LARGEST_PIXEL).saturating_mul(9) / 8 + LEAST;
+    if wanted > *most {
+        *most = wanted;
+        unsafe { ffi::av_max_alloc(usize::try_from(wanted).unwrap_or(usize::MAX)) };
     }
 }
 

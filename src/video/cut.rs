@@ -22,14 +22,18 @@ pub fn cut(
     max_bytes: usize,
     caps: &Caps,
 ) -> Result<Vec<u8>, VideoError> {
-    let mut reader = Reader::open(source, caps)?;
+    cut_from(&mut Reader::open(source, caps)?, span, how, max_bytes)
+}
+
+/// See [`cut`].
+pub(super) fn cut_from(reader: &mut Reader, span: Span, how: Cut, max_bytes: usize) -> Result<Vec<u8>, VideoError> {
     let plan = reader.plan(span, &Sampling::ALL)?;
     if how == Cut::Copy
-        && let Some(bytes) = copy(&mut reader, &plan, max_bytes)?
+        && let Some(bytes) = copy(reader, &plan, max_bytes)?
     {
         return Ok(bytes);
     }
-    encode(&mut reader, &plan, max_bytes)
+    encode(reader, &plan, max_bytes)
 }
 
 /// Copies packets; none where that cannot be.

@@ -97,6 +97,7 @@ impl Demuxer {
     /// Opens the container and finds its video.
     pub(super) fn open(source: Box<dyn MediaSource>, caps: &Caps, watch: &Arc<Watch>) -> Result<Self, VideoError> {
         super::initialise();
+        super::codec::limit_blocks(caps.max_pixels);
         let io = Box::new(Io { source, position: 0, watch: Arc::clone(watch), fault: None });
         let mut demuxer = Self {
             input: None,

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use ffmpeg_next::error::ENOMEM;
+use ffmpeg_next::ffi;
+
 /// Why a video could not be read. The texts stand in a row of the clip's own, so they do not repeat its name.
 #[derive(Debug, thiserror::Error)]
 pub enum VideoError {
@@ -74,6 +77,26 @@ pub enum VideoError {
     /// It took too long.
     #[error("reading the video took longer than timeout_s, {:.1} s", .0.as_secs_f64())]
     Timeout(Duration),
+    /// FFmpeg crashed, in a process of its own.
+    #[error("the video crashed FFmpeg: the process that read it ended ({0})")]
+    Crashed(String),
+    /// FFmpeg hung, in a process of its own.
+    #[error(
+        "reading the video took longer than timeout_s, {:.1} s, and FFmpeg could not be stopped: its process was ended",
+        .0.as_secs_f64()
+    )]
+    Hung(Duration),
+    /// What another process says is wrong.
+    #[error("{message}")]
+    Told {
+        /// Its words.
+        message: String,
+        /// See [`VideoError::ends_run`].
+        ends_run: bool,
+    },
+    /// No process for FFmpeg could be started.
+    #[error("run.isolation: process does not work here, no process can be started: {0}; use isolation: none")]
+    NoWorker(std::io::Error),
     /// The run is being stopped.
     #[error("stopped")]
     Stopped,
@@ -112,12 +135,16 @@ impl VideoError {
 
     /// Whether the machine or the run is at fault rather than the video: such an error ends the run.
     pub fn ends_run(&self) -> bool {
-        matches!(self, Self::Stopped | Self::Hardware { .. })
+        matches!(self, Self::Stopped | Self::Hardware { .. } | Self::NoWorker(_) | Self::Told { ends_run: true, .. })
     }
 }
 
 /// FFmpeg's words for an error code.
 pub(super) fn describe(code: i32) -> String {
+    if code == ffi::AVERROR(ENOMEM) {
+        // Nearly always a number that the file made up.
+        return "it asks for more memory than a video may take".to_owned();
+    }
     let text = ffmpeg_next::Error::from(code).to_string().to_lowercase();
     if text.is_empty() { format!("error {code}") } else { text }
 }

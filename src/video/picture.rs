@@ -1,5 +1,7 @@
 //! Geometry: how a decoded picture comes into a target.
 
+use serde::{Deserialize, Serialize};
+
 use crate::stage::decode::config::{Fit, ScaleFilter};
 
 /// How a stored picture is turned to be looked at: transposed first, then mirrored.
@@ -57,7 +59,7 @@ impl Orientation {
 }
 
 /// Frames that are wanted in one size.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Width in pixels. Default: as in the clip, or in proportion to `height`.
     pub width: Option<u32>,

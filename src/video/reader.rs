@@ -14,7 +14,7 @@ use super::picture::{Shape, Target};
 use super::plan::{FrameInfo, Plan, feeds, is_exact, no_frames, reorder_depth, workspace};
 use super::sampling::Sampling;
 use super::scale::{SLACK, Scaler};
-use super::scan::within;
+use super::scan::{MOST_PACKETS, within};
 use super::watch::Watch;
 use super::{Caps, MediaSource, VideoError};
 
@@ -203,11 +203,14 @@ impl Reader {
     /// The frames of a span as a full decode gives them; for files whose packets have no usable times.
     fn count(&mut self, span: Span) -> Result<(Vec<FrameInfo>, f64), VideoError> {
         let step = 1.0 / self.facts.mean_rate.unwrap_or(25.0);
-        let (mut frames, mut origin) = (Vec::new(), None);
+        let (mut frames, mut origin, max_s) = (Vec::new(), None, self.caps.max_duration_s);
         let mut last = None;
         self.decode_through(0, &mut |number, frame| {
             let ticks = frame.ticks();
             frames.push((ticks, number));
+            if number >= MOST_PACKETS {
+                return Err(VideoError::TooLong { max_s });
+            }
             if origin.is_none() {
                 origin = ticks;
             }
@@ -361,11 +364,10 @@ impl Reader {
         while more {
             more = self.demuxer.read(&mut packet)?;
             let sent = decoder.send(more.then_some(&packet));
-            if number == 0 && decoder.refuses_size() {
-                let max = self.caps.max_pixels;
-                return Err(VideoError::Damaged(format!(
-                    "its pictures are larger than max_pixels, {max}, or of no size"
-                )));
+            if number == 0
+                && let Some(most) = decoder.refuses_size()
+            {
+                return Err(self.refused_size(most));
             }
             // Before the first whole picture, errors are what a stream looks like that one joins midway.
             if let Err(error) = sent.as_ref()
@@ -389,6 +391,16 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    fn refused_size(&self, most: i64) -> VideoError {
+        let max = self.caps.max_pixels;
+        VideoError::Damaged(if u64::try_from(most).is_ok_and(|most| most < max) {
+            let (width, height) = (self.facts.width, self.facts.height);
+            format!("its pictures are much larger than the {width}x{height} that its header claims, or of no size")
+        } else {
+            format!("its pictures are larger than max_pixels, {max}, or of no size")
+        })
     }
 
     fn damaged_at(&self, packet: &Packet, message: &str) -> VideoError {

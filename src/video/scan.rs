@@ -12,7 +12,8 @@ use super::reader::{NONE, Reader, Span, UNKNOWN};
 /// No codec shows a frame more than this many packets after or before its own.
 const REORDER: usize = 33;
 /// A plan takes memory for every packet, so there is an end to them: 18 hours at 60 frames a second.
-const MOST_PACKETS: usize = 4 << 20;
+pub(super) const MOST_PACKETS: usize = 4 << 20;
+
 /// What a pass over the packets found.
 pub(super) struct Scan {
     pub(super) packets: Vec<PacketInfo>,

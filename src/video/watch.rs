@@ -18,6 +18,11 @@ impl StopSignal {
         Self(Arc::new(stop))
     }
 
+    /// Whether to stop.
+    pub(super) fn is_on(&self) -> bool {
+        (self.0)()
+    }
+
     /// Never stops.
     pub fn never() -> Self {
         Self::new(|| false)
@@ -95,7 +100,7 @@ impl Watch {
 
     /// Whether to go on.
     pub(super) fn check(&self) -> Result<(), VideoError> {
-        if (self.stop.0)() {
+        if self.stop.is_on() {
             return Err(VideoError::Stopped);
         }
         let running = self.now().saturating_sub(self.since.load(Ordering::Relaxed));

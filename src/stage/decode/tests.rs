@@ -7,6 +7,7 @@ use arrow::datatypes::Int32Type;
 use super::config::{DecodeAlso, ShortClip};
 use super::*;
 use crate::stage::testing::context;
+use crate::video::Reader;
 
 /// A batch of clips with nothing but what a manifest gives.
 fn clips(rows: &[(&Path, Option<f64>, Option<f64>)]) -> ClipBatch {

@@ -13,6 +13,7 @@ use super::series::{Content, FileRange, Sample, WHOLE, read_fault};
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::stage::clips::require_column;
+use crate::stage::decode::fault;
 use crate::stage::{ClipBatch, StageTask, frames};
 use crate::storage::Location;
 use crate::video::{self, StopSignal, VideoError};
@@ -101,15 +102,15 @@ impl SampleMaker {
             let workspace = task.context().workspace.take(cut_memory(clips, row)?).await?;
             let (how, stop) = (self.cut, task.context().cancel.clone());
             let caps = video::Caps { stop: StopSignal::new(move || stop.is_cancelled()), ..video::Caps::default() };
+            let videos = task.context().videos.clone();
             let work = move || {
-                let cut = cut(&location, (start, end), how, &caps);
+                let cut = cut(&videos, &location, (start, end), how, &caps);
                 drop(workspace);
                 cut
             };
             return match task.blocking(work).await? {
                 Ok(bytes) => Ok(Ok(("mp4".to_owned(), Content::Owned(bytes)))),
-                Err(VideoError::Stopped) => Err(Error::Cancelled),
-                Err(error) => Ok(Err(error.to_string())),
+                Err(error) => fault("output", error).map(Err),
             };
         }
         let sizes = clips.long(schema::SIZE_BYTES)?;
@@ -156,8 +157,14 @@ fn cut_memory(clips: &ClipBatch, row: usize) -> Result<usize> {
 }
 
 /// A span of a file as mp4; blocking.
-fn cut(location: &Location, span: video::Span, how: Cut, caps: &video::Caps) -> Result<Bytes, VideoError> {
-    video::cut(video::open_source(location)?, span, how, LONGEST_CUT, caps).map(Bytes::from)
+fn cut(
+    videos: &video::Videos,
+    location: &Location,
+    span: video::Span,
+    how: Cut,
+    caps: &video::Caps,
+) -> Result<Bytes, VideoError> {
+    videos.open(video::open_source(location)?, caps)?.cut(span, how, LONGEST_CUT).map(Bytes::from)
 }
 
 /// Frames of a row as numpy stores them: the header of the file, and what follows it, not copied.

@@ -65,7 +65,7 @@ async fn split(config: SplitConfig, path: &Path, span: (Option<f64>, Option<f64>
 }
 
 fn half_seconds() -> SplitConfig {
-    SplitConfig { name: None, length_s: 0.5, stride_s: None, minimum_s: None }
+    SplitConfig { name: None, length_s: 0.5, stride_s: None, minimum_s: None, max_pixels: None, timeout_s: None }
 }
 
 #[tokio::test]
@@ -94,6 +94,37 @@ async fn too_short_is_dropped_and_unreadable_failed() {
     assert_eq!(dropped.real(schema::FATE_VALUE).unwrap().value(0), 2.0);
     assert_eq!(dropped.text(schema::CLIP_ID).unwrap().value(0), schema::CLIP_ID);
     let failed = split(half_seconds(), &folder.path().join("nowhere.mp4"), (None, None)).await;
+    assert_eq!(failed.text(schema::FATE).unwrap().value(0), "failed");
+}
+
+/// The bytes of a Matroska file whose header claims a length of 1,000,000 s.
+fn claiming_days(path: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(3).position(|window| window == [0x44, 0x89, 0x88]).unwrap() + 3;
+    bytes[at..at + 8].copy_from_slice(&1e9_f64.to_be_bytes());
+    bytes
+}
+
+#[tokio::test]
+async fn a_length_that_is_a_lie_makes_no_million_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = make(folder.path(), "clip.mkv", "-c:v libx264 -pix_fmt yuv420p");
+    std::fs::write(&path, claiming_days(&path)).unwrap();
+    let config = SplitConfig { length_s: 0.01, ..half_seconds() };
+    let failed = split(config, &path, (None, None)).await;
+    assert_eq!(failed.rows(), 1);
+    assert_eq!(failed.text(schema::FATE).unwrap().value(0), "failed");
+    let reason = failed.text(schema::FATE_REASON).unwrap().value(0);
+    assert!(reason.contains("more than 100000 windows"), "{reason}");
+}
+
+#[tokio::test]
+async fn pictures_beyond_max_pixels_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // Its header has to be looked for in the pictures, so that they are decoded a little.
+    let path = make(folder.path(), "clip.ts", "-c:v mpeg2video");
+    let config = SplitConfig { max_pixels: Some(1000), ..half_seconds() };
+    let failed = split(config, &path, (None, None)).await;
     assert_eq!(failed.text(schema::FATE).unwrap().value(0), "failed");
 }
 

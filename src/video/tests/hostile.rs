@@ -114,6 +114,38 @@ fn pictures_beyond_max_pixels_are_refused() {
 }
 
 #[test]
+fn pictures_much_larger_than_the_header_claims_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.mp4");
+    let picture = "color=c=gray:s=4400x2400:r=5:d=0.8";
+    ffmpeg(&["-f", "lavfi", "-i", picture, "-c:v", "libx264", "-preset", "ultrafast", path.to_str().unwrap()]);
+    let mut bytes = fs::read(&path).unwrap();
+    assert!(decode(&path, (None, None), spread(2), target(8, 8)).is_ok());
+    let at = bytes.windows(4).rposition(|window| window == b"avc1").unwrap() + 4;
+    bytes[at + 24..at + 28].copy_from_slice(&[0, 64, 0, 64]);
+    assert_says(&error_of(&bytes), "much larger than the 64x64 that its header claims");
+}
+
+/// A fragmented mp4 of which a fragment counts so many frames.
+fn counting(frames: u32) -> Vec<u8> {
+    let (folder, path) = sample();
+    let fragmented = folder.path().join("fragmented.mp4");
+    let flags = "frag_keyframe+empty_moov";
+    ffmpeg(&["-i", path.to_str().unwrap(), "-c", "copy", "-movflags", flags, fragmented.to_str().unwrap()]);
+    let mut bytes = fs::read(&fragmented).unwrap();
+    let at = bytes.windows(4).position(|window| window == b"trun").unwrap() + 8;
+    bytes[at..at + 4].copy_from_slice(&frames.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn what_a_header_counts_takes_no_memory_before_it_is_read() {
+    assert_says(&error_of(&counting(100_000_000)), "more memory");
+    let peak = crate::engine::prepare::peak_memory();
+    assert!(peak < 2 << 30, "{peak} bytes");
+}
+
+#[test]
 fn damage_within() {
     let (_folder, path) = sample();
     let mut bytes = fs::read(&path).unwrap();
