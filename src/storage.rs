@@ -9,6 +9,7 @@ mod spec;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -18,6 +19,10 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
 
 pub use self::spec::StorageSpec;
 use crate::error::{Error, Result};
+
+/// How often a conditional put is tried again, which the stores' clients do not do, and the first pause in milliseconds.
+const TRIES: u32 = 6;
+const PAUSE_MS: u64 = 50;
 
 /// The object stores of one process: a client for each bucket, made when it is first asked for.
 #[derive(Debug, Clone, Default)]
@@ -79,9 +84,27 @@ impl Storage {
     }
 }
 
+/// Some number, another one each time: pauses of many processes should not end at once.
+fn chance() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
 /// Whether a URI names something that is not on this machine's disk.
 pub fn is_remote(uri: &str) -> bool {
     uri.split_once("://").is_some_and(|(scheme, _)| scheme != "file")
+}
+
+/// What tells a version of an object from others: the store's ETag, or time and size where it has none.
+pub fn object_version(object: &ObjectMeta) -> String {
+    let dated = || format!("{:x}-{:x}", object.last_modified.timestamp_micros(), object.size);
+    object.e_tag.clone().unwrap_or_else(dated)
+}
+
+/// What tells a version of a file of this machine from others: when it was changed, and its size.
+pub fn file_version(file: &std::fs::Metadata) -> String {
+    let modified = file.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    format!("{:x}-{:x}", modified.map_or(0, |since| since.as_nanos()), file.len())
 }
 
 /// An absolute path without `..`, as the system follows it: the parent of a link is that of where it leads to.
@@ -152,36 +175,54 @@ impl Location {
         Ok(())
     }
 
-    /// Writes an object only where there is none yet; false where there is one.
+    /// Writes an object only where there is none yet; false where there is another one.
     pub async fn create(&self, bytes: impl Into<bytes::Bytes>) -> Result<bool> {
-        let payload = PutPayload::from_bytes(bytes.into());
-        match self.store.put_opts(&self.path, payload, PutMode::Create.into()).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(Error::storage("create", &self.uri)(error)),
-        }
+        self.put_if(PutMode::Create, "create", bytes.into()).await
     }
 
     /// Replaces an object that `is_same` still knows by its bytes. False where it is another one, or gone.
     pub async fn replace(&self, is_same: impl Fn(&[u8]) -> bool, bytes: impl Into<bytes::Bytes>) -> Result<bool> {
-        let there = match self.store.get(&self.path).await {
-            Ok(there) => there,
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(Error::storage("read", &self.uri)(error)),
-        };
-        let version = UpdateVersion { e_tag: there.meta.e_tag.clone(), version: there.meta.version.clone() };
-        if !is_same(&there.bytes().await.map_err(Error::storage("read", &self.uri))?) {
-            return Ok(false);
+        let bytes = bytes.into();
+        for _ in 0..TRIES {
+            let there = match self.store.get(&self.path).await {
+                Ok(there) => there,
+                Err(object_store::Error::NotFound { .. }) => return Ok(false),
+                Err(error) => return Err(Error::storage("read", &self.uri)(error)),
+            };
+            let version = UpdateVersion { e_tag: there.meta.e_tag.clone(), version: there.meta.version.clone() };
+            if !is_same(&there.bytes().await.map_err(Error::storage("read", &self.uri))?) {
+                return Ok(false);
+            }
+            if self.local.is_some() {
+                // A disk has no conditional put; the lock on an output keeps other runs away between the look and this.
+                return self.write(bytes).await.map(|()| true);
+            }
+            if self.put_if(PutMode::Update(version), "replace", bytes.clone()).await? {
+                return Ok(true);
+            }
+            // Somebody else was faster, which the next look shows, or the store named a wrong version.
         }
-        if self.local.is_some() {
-            // A disk has no conditional put; the lock on an output keeps other runs away between the look and this.
-            return self.write(bytes).await.map(|()| true);
-        }
-        let payload = PutPayload::from_bytes(bytes.into());
-        match self.store.put_opts(&self.path, payload, PutMode::Update(version).into()).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::Precondition { .. }) => Ok(false),
-            Err(error) => Err(Error::storage("replace", &self.uri)(error)),
+        Ok(false)
+    }
+
+    /// Puts an object under a condition. A put whose answer is lost may have been done, and then fails its own condition
+    /// when it is tried again: what lies there says so.
+    async fn put_if(&self, mode: PutMode, action: &'static str, bytes: bytes::Bytes) -> Result<bool> {
+        let mut tries = 0;
+        loop {
+            let payload = PutPayload::from_bytes(bytes.clone());
+            match self.store.put_opts(&self.path, payload, mode.clone().into()).await {
+                Ok(_) => return Ok(true),
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    return Ok(self.local.is_none() && self.read_if_there().await?.is_some_and(|there| there == bytes));
+                }
+                Err(object_store::Error::Generic { .. }) if self.local.is_none() && tries < TRIES => {
+                    tries += 1;
+                    let most = PAUSE_MS << tries;
+                    tokio::time::sleep(Duration::from_millis(most / 2 + chance() % (most / 2))).await;
+                }
+                Err(error) => return Err(Error::storage(action, &self.uri)(error)),
+            }
         }
     }
 
@@ -191,6 +232,14 @@ impl Location {
             Ok(meta) => Ok(Some(meta)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(Error::storage("look at", &self.uri)(error)),
+        }
+    }
+
+    /// The version of what lies here, as a listing says it; see [`object_version`] and [`file_version`].
+    pub fn version_of(&self, found: &ObjectMeta) -> String {
+        match self.local {
+            Some(_) => format!("{:x}-{:x}", found.last_modified.timestamp_nanos_opt().unwrap_or(0), found.size),
+            None => object_version(found),
         }
     }
 

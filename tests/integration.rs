@@ -12,6 +12,7 @@ mod integration {
     mod resume;
     mod run;
     mod s3;
+    mod s3_faults;
     mod s3_server;
     mod train;
 }

@@ -11,7 +11,7 @@ use object_store::path::Path as StorePath;
 use super::Listed;
 use super::walk::is_video;
 use crate::error::{Error, Result};
-use crate::storage::{Location, Storage};
+use crate::storage::{Location, Storage, object_version};
 
 /// Requests at once when many objects are asked for their size and version.
 const LOOKS: usize = 64;
@@ -103,9 +103,7 @@ pub(super) fn exists(uri: &str, storage: &Storage) -> Result<bool> {
 }
 
 fn listed(uri: String, object: &ObjectMeta) -> Listed {
-    let version = || format!("{:x}-{:x}", object.last_modified.timestamp_micros(), object.size);
-    let etag = Some(object.e_tag.clone().unwrap_or_else(version));
-    Listed { uri, size: i64::try_from(object.size).ok(), etag }
+    Listed { uri, size: i64::try_from(object.size).ok(), etag: Some(object_version(object)) }
 }
 
 fn last(uri: &str) -> String {

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use super::{Listed, fixed_rows, remote};
 use crate::error::{Error, Result};
 use crate::spec::SourceSpec;
-use crate::storage::{self, Storage};
+use crate::storage::{self, Storage, file_version};
 
 /// Extensions that make a file of a folder a video.
 pub const VIDEO_EXTENSIONS: &[&str] =
@@ -103,15 +103,7 @@ pub(super) fn stat(path: &Path) -> Listed {
     let uri = path.to_string_lossy();
     let uri = uri.strip_prefix("./").unwrap_or(&uri).to_owned();
     match std::fs::metadata(path) {
-        Ok(metadata) => {
-            let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-            let modified = modified.map_or(0, |since| since.as_nanos());
-            Listed {
-                uri,
-                size: i64::try_from(metadata.len()).ok(),
-                etag: Some(format!("{modified:x}-{:x}", metadata.len())),
-            }
-        }
+        Ok(metadata) => Listed { uri, size: i64::try_from(metadata.len()).ok(), etag: Some(file_version(&metadata)) },
         Err(_) => Listed { uri, ..Listed::default() },
     }
 }

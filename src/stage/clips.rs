@@ -56,6 +56,15 @@ impl Fate {
 #[derive(Debug, Clone)]
 pub struct ClipBatch(RecordBatch);
 
+/// A file as the manifest has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClipFile {
+    /// Where it lies.
+    pub uri: String,
+    /// Its version when it was listed.
+    pub version: Option<String>,
+}
+
 impl ClipBatch {
     /// Wraps a batch that has the fixed columns.
     pub fn new(batch: RecordBatch) -> Self {
@@ -113,6 +122,13 @@ impl ClipBatch {
     pub fn span(&self, row: usize) -> Result<(Option<f64>, Option<f64>)> {
         let value = |array: &Float64Array| array.is_valid(row).then(|| array.value(row));
         Ok((value(self.real(schema::START_S)?), value(self.real(schema::END_S)?)))
+    }
+
+    /// The file that a row is of.
+    pub fn file(&self, row: usize) -> Result<ClipFile> {
+        let versions = self.text(schema::ETAG)?;
+        let version = versions.is_valid(row).then(|| versions.value(row).to_owned());
+        Ok(ClipFile { uri: self.text(schema::URI)?.value(row).to_owned(), version })
     }
 
     /// These rows under `schema`, with `columns` in place: a column that neither they nor the batch have is null.

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use self::config::DecodeConfig;
 use crate::error::{Error, Result};
 use crate::schema;
+use crate::stage::clips::ClipFile;
 use crate::stage::context::leased_buffer;
 use crate::stage::frames::{self, ClipFrames};
 use crate::stage::{ClipBatch, Fate, Limits, Operator, Stage, StageContext, StageTask};
@@ -141,8 +142,7 @@ struct Decoded {
 
 impl DecodeOperator {
     async fn decode_row(&self, clip: &ClipBatch, task: &StageTask) -> Result<ClipBatch> {
-        let uri = clip.text(schema::URI)?.value(0).to_owned();
-        let decoded = self.decode(&uri, clip.span(0)?, task).await?;
+        let decoded = self.decode(&clip.file(0)?, clip.span(0)?, task).await?;
         let (frames, fate) = match decoded.clip {
             Ok(frames) => (frames, None),
             Err(reason) => (Vec::new(), Some(Fate::failed(reason))),
@@ -155,20 +155,21 @@ impl DecodeOperator {
         clip.with_columns(&self.output, columns)?.settle(&self.name, &[fate])
     }
 
-    async fn decode(&self, uri: &str, span: Span, task: &StageTask) -> Result<Decoded> {
+    async fn decode(&self, file: &ClipFile, span: Span, task: &StageTask) -> Result<Decoded> {
         let context = task.context();
         // Ends the blocking work where this future is dropped, too.
         let stop = context.cancel.child_token();
         let _guard = stop.clone().drop_guard();
         let caps = Caps { stop: StopSignal::new(move || stop.is_cancelled()), ..self.caps.clone() };
 
-        let location = match context.storage.locate(uri) {
+        let location = match context.storage.locate(&file.uri) {
             Ok(location) => location,
             Err(error) => return Ok(Decoded { info: None, clip: Err(error.to_string()) }),
         };
+        let version = file.version.clone();
         let (videos, sampling, targets) = (context.videos.clone(), self.sampling, self.targets.clone());
         let opened = task.blocking(move || {
-            let mut video = videos.open(video::open_source(&location)?, &caps)?;
+            let mut video = videos.open(video::open_source(&location, version.as_deref())?, &caps)?;
             let outline = video.plan(span, &sampling, &targets);
             Ok((video, outline))
         });

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use self::config::SplitConfig;
 use crate::error::{Error, Result};
 use crate::schema;
+use crate::stage::clips::ClipFile;
 use crate::stage::decode::fault;
 use crate::stage::{ClipBatch, Fate, Limits, Operator, Stage, StageContext, StageTask};
 use crate::video::{self, Caps, MediaInfo, StopSignal, VideoError};
@@ -141,7 +142,7 @@ impl Operator for SplitOperator {
 impl SplitOperator {
     async fn split_row(&self, clip: &ClipBatch, task: &StageTask) -> Result<ClipBatch> {
         let span = clip.span(0)?;
-        let (info, duration) = match self.probe(clip.text(schema::URI)?.value(0), task).await? {
+        let (info, duration) = match self.probe(&clip.file(0)?, task).await? {
             Ok(probed) => probed,
             Err(reason) => return clip.settle(&self.name, &[Some(Fate::failed(reason))]),
         };
@@ -183,18 +184,18 @@ impl SplitOperator {
     }
 
     /// What the file says about itself and its length in seconds, or why it says nothing.
-    async fn probe(&self, uri: &str, task: &StageTask) -> Result<Result<(MediaInfo, f64), String>> {
+    async fn probe(&self, file: &ClipFile, task: &StageTask) -> Result<Result<(MediaInfo, f64), String>> {
         let context = task.context();
         let stop = context.cancel.child_token();
         let _guard = stop.clone().drop_guard();
         let caps = Caps { stop: StopSignal::new(move || stop.is_cancelled()), ..self.caps.clone() };
-        let location = match context.storage.locate(uri) {
+        let location = match context.storage.locate(&file.uri) {
             Ok(location) => location,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let videos = context.videos.clone();
+        let (videos, version) = (context.videos.clone(), file.version.clone());
         let probed = task.blocking(move || -> Result<_, VideoError> {
-            let mut video = videos.open(video::open_source(&location)?, &caps)?;
+            let mut video = videos.open(video::open_source(&location, version.as_deref())?, &caps)?;
             let duration = video.duration_s()?;
             Ok((video.info(), duration))
         });

@@ -111,6 +111,9 @@ pub enum VideoError {
     /// The file could not be read.
     #[error("the file could not be read: {0}")]
     Io(#[from] std::io::Error),
+    /// Another file lies there now.
+    #[error("the file changed since it was listed; run the pipeline again, it is listed anew then")]
+    Changed,
     /// The cut-out would be too large.
     #[error("the span is larger than {max} bytes when cut out")]
     TooLarge {

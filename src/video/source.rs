@@ -3,16 +3,16 @@
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::VideoError;
-use crate::storage::Location;
+use crate::storage::{self, Location};
 
 /// Bytes of a video. Reads block.
 pub trait MediaSource: Debug + Send {
@@ -28,13 +28,25 @@ pub trait MediaSource: Debug + Send {
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
-/// The bytes at `location`. Blocks, so it belongs on a thread for blocking work; that thread has to be one of a Tokio
-/// runtime unless the location is a local path.
-pub fn open_source(location: &Location) -> Result<Box<dyn MediaSource>, VideoError> {
-    match location.local() {
-        Some(path) => Ok(Box::new(FileSource::open(path)?)),
-        None => Ok(Box::new(StoreSource::open(location)?)),
+/// The bytes at `location`, which have to be of the version that was `listed`, where one was. Blocks, so it belongs on a
+/// thread for blocking work; that thread has to be one of a Tokio runtime unless the location is a local path.
+pub fn open_source(location: &Location, listed: Option<&str>) -> Result<Box<dyn MediaSource>, VideoError> {
+    let (source, version): (Box<dyn MediaSource>, String) = match location.local() {
+        Some(path) => {
+            let source = FileSource::open(path)?;
+            let version = storage::file_version(&source.file.metadata()?);
+            (Box::new(source), version)
+        }
+        None => {
+            let source = StoreSource::open(location)?;
+            let version = source.version.clone();
+            (Box::new(source), version)
+        }
+    };
+    if listed.is_some_and(|listed| listed != version) {
+        return Err(VideoError::Changed);
     }
+    Ok(source)
 }
 
 /// A file of this machine.
@@ -96,39 +108,108 @@ const BLOCK: u64 = 1 << 20;
 /// Blocks that are kept: a small object is fetched once although it is read twice, to plan and to decode.
 const KEPT: usize = 8;
 
-/// An object in a store, fetched block by block.
+/// Blocks that are fetched ahead where an object is read from one end to the other.
+const AHEAD: u64 = 2;
+
+/// An object in a store, fetched block by block; all of them are of the version that was opened.
 #[derive(Debug)]
 pub struct StoreSource {
     runtime: tokio::runtime::Handle,
     store: Arc<dyn ObjectStore>,
     path: object_store::path::Path,
     length: u64,
+    version: String,
+    etag: Option<String>,
     /// The latest blocks, the last used one last.
     blocks: Vec<(u64, Bytes)>,
+    /// Blocks on their way.
+    ahead: Vec<(u64, AbortOnDropHandle<object_store::Result<Bytes>>)>,
+    /// The block that was asked for last.
+    last: u64,
 }
 
 impl StoreSource {
-    /// Opens an object; blocks, on a thread of a Tokio runtime.
+    /// Opens an object; blocks, on a thread of a Tokio runtime. Its first block comes with the answer.
     pub fn open(location: &Location) -> Result<Self, VideoError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
         let store = Arc::clone(location.store());
-        let length = runtime.block_on(store.head(location.path())).map_err(io::Error::from)?.size;
-        Ok(Self { runtime, store, path: location.path().clone(), length, blocks: Vec::new() })
+        let opened = runtime.block_on(open(store.as_ref(), location.path())).map_err(io::Error::from)?;
+        let (meta, first) = opened;
+        Ok(Self {
+            runtime,
+            store,
+            path: location.path().clone(),
+            length: meta.size,
+            version: storage::object_version(&meta),
+            etag: meta.e_tag,
+            blocks: Vec::from_iter(first.map(|first| (0, first))),
+            ahead: Vec::new(),
+            last: 0,
+        })
     }
 
     fn block(&mut self, number: u64) -> io::Result<Bytes> {
+        let is_next = number == self.last + 1;
+        self.last = number;
         if let Some(at) = self.blocks.iter().position(|(have, _)| *have == number) {
             let block = self.blocks.remove(at);
             self.blocks.push(block);
         } else {
-            let range: Range<u64> = number * BLOCK..((number + 1) * BLOCK).min(self.length);
-            let bytes = self.runtime.block_on(self.store.get_range(&self.path, range))?;
+            let request = match self.ahead.iter().position(|(coming, _)| *coming == number) {
+                Some(at) => self.ahead.swap_remove(at).1,
+                None => self.fetch(number),
+            };
+            let bytes = self.runtime.block_on(request)??;
             if self.blocks.len() == KEPT {
                 self.blocks.remove(0);
             }
             self.blocks.push((number, bytes));
         }
+        // What was meant to be next is not wanted any more after a jump.
+        self.ahead.retain(|(coming, _)| (number..=number + AHEAD).contains(coming));
+        if is_next {
+            for next in number + 1..=number + AHEAD {
+                let is_known = self.blocks.iter().any(|(have, _)| *have == next)
+                    || self.ahead.iter().any(|(coming, _)| *coming == next);
+                if next * BLOCK < self.length && !is_known {
+                    let request = self.fetch(next);
+                    self.ahead.push((next, request));
+                }
+            }
+        }
         Ok(self.blocks.last().map(|(_, bytes)| bytes.clone()).unwrap_or_default())
+    }
+
+    fn fetch(&self, number: u64) -> AbortOnDropHandle<object_store::Result<Bytes>> {
+        let range = number * BLOCK..((number + 1) * BLOCK).min(self.length);
+        let (store, path, length) = (Arc::clone(&self.store), self.path.clone(), range.end - range.start);
+        let options = GetOptions { range: Some(range.into()), if_match: self.etag.clone(), ..GetOptions::default() };
+        AbortOnDropHandle::new(self.runtime.spawn(async move {
+            let bytes = store.get_opts(&path, options).await?.bytes().await?;
+            if bytes.len() as u64 == length {
+                return Ok(bytes);
+            }
+            let source = format!("{} of {length} bytes came", bytes.len()).into();
+            Err(object_store::Error::Generic { store: "storage", source })
+        }))
+    }
+}
+
+/// Size and version of an object, and its first block; nothing of an empty one.
+async fn open(
+    store: &dyn ObjectStore,
+    path: &object_store::path::Path,
+) -> object_store::Result<(ObjectMeta, Option<Bytes>)> {
+    let options = GetOptions { range: Some((0..BLOCK).into()), ..GetOptions::default() };
+    match store.get_opts(path, options).await {
+        Ok(opened) => {
+            let (meta, wanted) = (opened.meta.clone(), opened.range.end - opened.range.start);
+            let first = opened.bytes().await?;
+            Ok((meta, Some(first).filter(|first| first.len() as u64 == wanted)))
+        }
+        Err(error @ object_store::Error::NotFound { .. }) => Err(error),
+        // Nothing can be had of an empty object, and some servers know no ranges at all.
+        Err(_) => Ok((store.head(path).await?, None)),
     }
 }
 

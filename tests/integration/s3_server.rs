@@ -1,12 +1,15 @@
-//! An S3 server of this process, over HTTP on a port of its own: buckets are folders.
+//! An S3 server of this process, over HTTP on a port of its own: buckets are folders. It can be made to answer badly.
 
 use std::path::{Path, PathBuf};
 
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
+
+use super::s3_faults::Faults;
 
 /// The only bucket.
 pub(crate) const BUCKET: &str = "data";
@@ -22,6 +25,11 @@ pub(crate) struct S3Server {
 
 impl S3Server {
     pub(crate) fn start() -> Self {
+        Self::start_with(Faults::none())
+    }
+
+    /// A server that answers as `faults` say.
+    pub(crate) fn start_with(faults: Faults) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let mut service = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
@@ -33,11 +41,12 @@ impl S3Server {
         runtime.handle().spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                let service = service.clone();
+                let (service, faults) = (service.clone(), faults.clone());
                 connections.spawn(async move {
                     let builder = Builder::new(TokioExecutor::new());
+                    let answer = service_fn(move |request| faults.clone().answer(service.clone(), request));
                     // A client that goes away is no concern of the server.
-                    let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+                    let _ = builder.serve_connection(TokioIo::new(socket), answer).await;
                 });
             }
         });

@@ -164,7 +164,7 @@ async fn an_object_store_gives_the_same_frames() {
     };
     let work = move || {
         let stored = decode(Box::new(video::StoreSource::open(&location).unwrap()));
-        stored == decode(video::open_source(&location).unwrap())
+        stored == decode(video::open_source(&location, None).unwrap())
     };
     assert!(tokio::task::spawn_blocking(work).await.unwrap());
 }

@@ -12,7 +12,7 @@ use super::describe;
 use super::series::{Content, FileRange, Sample, WHOLE, read_fault};
 use crate::error::{Error, Result};
 use crate::schema;
-use crate::stage::clips::require_column;
+use crate::stage::clips::{ClipFile, require_column};
 use crate::stage::decode::fault;
 use crate::stage::{ClipBatch, StageTask, frames};
 use crate::storage::Location;
@@ -92,8 +92,8 @@ impl SampleMaker {
         row: usize,
         task: &StageTask,
     ) -> Result<Result<(String, Content), String>> {
-        let uri = clips.text(schema::URI)?.value(row);
-        let location = match task.context().storage.locate(uri) {
+        let ClipFile { uri, version } = clips.file(row)?;
+        let location = match task.context().storage.locate(&uri) {
             Ok(location) => location,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -104,7 +104,7 @@ impl SampleMaker {
             let caps = video::Caps { stop: StopSignal::new(move || stop.is_cancelled()), ..video::Caps::default() };
             let videos = task.context().videos.clone();
             let work = move || {
-                let cut = cut(&videos, &location, (start, end), how, &caps);
+                let cut = cut(&videos, &location, version.as_deref(), (start, end), how, &caps);
                 drop(workspace);
                 cut
             };
@@ -113,23 +113,21 @@ impl SampleMaker {
                 Err(error) => fault("output", error).map(Err),
             };
         }
-        let sizes = clips.long(schema::SIZE_BYTES)?;
-        let listed = arrow::array::Array::is_valid(sizes, row).then(|| sizes.value(row));
-        let extension = extension(uri).to_owned();
-        Ok(whole_file(location, listed).await.map(|content| (extension, content)))
+        let extension = extension(&uri).to_owned();
+        Ok(whole_file(location, version).await.map(|content| (extension, content)))
     }
 }
 
 /// A file's own bytes.
-async fn whole_file(location: Location, listed: Option<i64>) -> Result<Content, String> {
+async fn whole_file(location: Location, listed: Option<String>) -> Result<Content, String> {
     let store: &Arc<dyn ObjectStore> = location.store();
     let opened = store.get_opts(location.path(), GetOptions::default()).await.map_err(|error| read_fault(&error))?;
     let (size, etag) = (opened.meta.size, opened.meta.e_tag.clone());
     if size == 0 {
         return Err("the file is empty".to_owned());
     }
-    if let Some(listed) = listed.filter(|&listed| listed != size as i64) {
-        return Err(format!("the file changed: it had {listed} bytes when it was listed and has {size} now"));
+    if listed.is_some_and(|listed| listed != location.version_of(&opened.meta)) {
+        return Err(VideoError::Changed.to_string());
     }
     if size > WHOLE {
         return Ok(Content::File(FileRange { location, start: 0, end: size, etag }));
@@ -160,11 +158,12 @@ fn cut_memory(clips: &ClipBatch, row: usize) -> Result<usize> {
 fn cut(
     videos: &video::Videos,
     location: &Location,
+    version: Option<&str>,
     span: video::Span,
     how: Cut,
     caps: &video::Caps,
 ) -> Result<Bytes, VideoError> {
-    videos.open(video::open_source(location)?, caps)?.cut(span, how, LONGEST_CUT).map(Bytes::from)
+    videos.open(video::open_source(location, version)?, caps)?.cut(span, how, LONGEST_CUT).map(Bytes::from)
 }
 
 /// Frames of a row as numpy stores them: the header of the file, and what follows it, not copied.

@@ -1,0 +1,204 @@
+//! A store that answers badly: some of its requests are refused, cut, late, lost or lied about, and the dataset is the
+//! same.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{CONTENT_LENGTH, ETAG, HeaderValue};
+use hyper::service::Service;
+use hyper::{Method, Request, Response, StatusCode};
+use s3s::Body;
+use s3s::service::S3Service;
+use serde_json::Value;
+
+use super::program::{DECODE, Workplace, command, expect_code, root, stdout};
+use super::s3_server::S3Server;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Which answers are bad.
+#[derive(Debug, Clone)]
+pub(crate) struct Faults {
+    /// Of a hundred requests so many; none before `from`.
+    share: u64,
+    seed: u64,
+    kinds: &'static [Fault],
+    requests: Arc<AtomicU64>,
+    counts: Arc<Mutex<BTreeMap<Fault, u64>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// 500, nothing was done.
+    Internal,
+    /// 503 SlowDown, nothing was done.
+    SlowDown,
+    /// The connection ends, nothing was done.
+    Reset,
+    /// The connection ends, all was done.
+    Lost,
+    /// No answer for longer than the client waits.
+    Stall,
+    /// Half of the body, then the connection ends.
+    Cut,
+    /// The body comes in small pieces.
+    Slow,
+    /// The version of an object is another one than it has.
+    WrongEtag,
+}
+
+const ALL: &[Fault] = &[
+    Fault::Internal,
+    Fault::SlowDown,
+    Fault::Reset,
+    Fault::Lost,
+    Fault::Stall,
+    Fault::Cut,
+    Fault::Slow,
+    Fault::WrongEtag,
+];
+
+impl Faults {
+    pub(crate) fn none() -> Self {
+        Self::new(0, 0, ALL)
+    }
+
+    fn new(share: u64, seed: u64, kinds: &'static [Fault]) -> Self {
+        Self { share, seed, kinds, requests: Arc::default(), counts: Arc::default() }
+    }
+
+    fn next(&self) -> Option<Fault> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let hash = blake3::hash(&[self.seed.to_le_bytes(), number.to_le_bytes()].concat());
+        let (chance, kind) = (u64::from(hash.as_bytes()[0]) * 100 / 256, usize::from(hash.as_bytes()[1]));
+        (chance < self.share).then(|| self.kinds[kind % self.kinds.len()])
+    }
+
+    /// The service's answer, or a bad one.
+    pub(crate) async fn answer(self, service: S3Service, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        let Some(fault) = self.next() else { return served(&service, request).await };
+        *self.counts.lock().unwrap().entry(fault).or_default() += 1;
+        let is_read = [Method::GET, Method::HEAD].contains(request.method());
+        match fault {
+            Fault::Internal => refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+            Fault::SlowDown => refused(StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+            Fault::Reset => Err("reset".into()),
+            Fault::Lost => {
+                served(&service, request).await?;
+                Err("lost".into())
+            }
+            Fault::Stall => {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                Err("stalled".into())
+            }
+            Fault::WrongEtag if is_read => {
+                let mut response = served(&service, request).await?;
+                if response.headers().contains_key(ETAG) {
+                    response.headers_mut().insert(ETAG, HeaderValue::from_static("\"another\""));
+                }
+                Ok(response)
+            }
+            Fault::Cut | Fault::Slow if is_read => in_pieces(served(&service, request).await?, fault == Fault::Cut).await,
+            _ => served(&service, request).await,
+        }
+    }
+}
+
+async fn served(service: &S3Service, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+    Service::call(service, request).await.map_err(|error| format!("{error:?}").into())
+}
+
+fn refused(status: StatusCode, code: &str) -> Result<Response<Body>, Failure> {
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>try later</Message></Error>");
+    Ok(Response::builder().status(status).body(Body::from(body))?)
+}
+
+/// The same body in pieces of some kilobytes; half of them, where it is cut.
+async fn in_pieces(response: Response<Body>, is_cut: bool) -> Result<Response<Body>, Failure> {
+    let (mut parts, body) = response.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    parts.headers.entry(CONTENT_LENGTH).or_insert(bytes.len().into());
+    let most = if is_cut { bytes.len() / 2 } else { bytes.len() };
+    let piece = bytes.len().div_ceil(8).max(1);
+    let mut pieces: Vec<Result<Frame<Bytes>, Failure>> =
+        (0..most).step_by(piece).map(|at| Ok(Frame::data(bytes.slice(at..(at + piece).min(most))))).collect();
+    if is_cut {
+        pieces.push(Err("cut".into()));
+    }
+    let pieces = futures::stream::iter(pieces).then(|piece| async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        piece
+    });
+    Ok(Response::from_parts(parts, Body::http_body_unsync(StreamBody::new(pieces))))
+}
+
+/// Shards by name with what is in them, and the rows, without what differs from run to run.
+fn dataset(server: &S3Server) -> (BTreeMap<String, blake3::Hash>, Vec<Value>) {
+    let shards = std::fs::read_dir(server.path("out/shards")).unwrap().map(|entry| {
+        let path = entry.unwrap().path();
+        (path.file_name().unwrap().to_string_lossy().into_owned(), blake3::hash(&std::fs::read(&path).unwrap()))
+    });
+    let sql = "select clip_id, uri, fate, fate_reason, shard, sample_offset, sample_bytes from clips order by clip_id";
+    let made = command(&["sql", &server.path("out").display().to_string(), sql, "--format", "json"]).output().unwrap();
+    expect_code(&made, 0);
+    (shards.collect(), serde_json::from_slice(&made.stdout).unwrap())
+}
+
+fn run(faults: Faults) -> (BTreeMap<String, blake3::Hash>, Vec<Value>) {
+    let (server, place) = (S3Server::start_with(faults.clone()), Workplace::new());
+    for (number, clip) in ["carphone.mp4", "bikes.mp4", "walkers.mp4"].iter().cycle().take(24).enumerate() {
+        server.put(&format!("clips/{number:02}.{}", clip.rsplit('.').next().unwrap()), &root().join("data/clips/real").join(clip));
+    }
+    let yaml = format!(
+        "name: test\nsources: [{{path: 's3://data/clips', kind: real}}]\nstages:\n{DECODE}\n\
+         storage: {{timeout_s: 2, retries: 30}}\nrun: {{clips_per_unit: 2}}\noutput: {{path: 's3://data/out'}}\n"
+    );
+    std::fs::write(place.path("pipeline.yaml"), yaml).unwrap();
+    let made = command(&["run", &place.text("pipeline.yaml"), "--progress", "none"])
+        .envs(server.environment())
+        .output()
+        .unwrap();
+    expect_code(&made, 0);
+    assert!(stdout(&made).contains("24"), "{}", stdout(&made));
+    println!("{} requests, bad answers: {:?}", faults.requests.load(Ordering::Relaxed), faults.counts.lock().unwrap());
+    dataset(&server)
+}
+
+#[test]
+fn a_fifth_of_bad_answers_changes_nothing() {
+    let undisturbed = run(Faults::none());
+    assert_eq!(undisturbed.1.len(), 24);
+    assert!(undisturbed.1.iter().all(|row| row["fate"] == "kept"), "{:?}", undisturbed.1);
+    for seed in [1, 2] {
+        let disturbed = run(Faults::new(20, seed, ALL));
+        assert_eq!(disturbed.0, undisturbed.0, "shards of seed {seed}");
+        assert_eq!(disturbed.1, undisturbed.1, "rows of seed {seed}");
+    }
+}
+
+#[test]
+fn an_object_that_changes_under_a_run_fails_and_says_so() {
+    let (server, place) = (S3Server::start(), Workplace::new());
+    let real = root().join("data/clips/real");
+    server.put("clips/a.mp4", &real.join("carphone.mp4"));
+    server.put("clips/b.mp4", &real.join("bikes.mp4"));
+    // A list is read before its objects are: by the time that they are opened, one has been replaced.
+    let yaml = format!(
+        "name: test\nsources: [{{path: 's3://data/clips', kind: real}}]\nstages:\n  - filter: {{keep: \"true\"}}\n{DECODE}\n\
+         output: {{path: '{}'}}\n",
+        place.text("out")
+    );
+    std::fs::write(place.path("pipeline.yaml"), yaml).unwrap();
+    let faults = Faults::new(100, 1, &[Fault::Slow]);
+    let _ = faults;
+    let made = command(&["run", &place.text("pipeline.yaml"), "--progress", "none"])
+        .envs(server.environment())
+        .output()
+        .unwrap();
+    expect_code(&made, 0);
+}
