@@ -8,6 +8,7 @@ mod evaluate;
 mod pipeline;
 mod render;
 mod train;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ enum Command {
     Sql(SqlArgs),
     /// Write new shards from a dataset by what is stored of its clips: no decoding, no scoring.
     Repack(RepackArgs),
+    /// Check a dataset: every file, every row and every sample against what its dataset.json says.
+    Verify(VerifyArgs),
     /// Measure a pipeline stage by stage, beside the limits of this machine.
     Bench(BenchArgs),
     /// Render synthetic clips and their ground truth with Blender. Run it again and what is missing is rendered.
@@ -137,6 +140,15 @@ struct RepackArgs {
     /// Replace the dataset at the output.
     #[arg(long)]
     overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// Folder of the dataset.
+    dataset: String,
+    /// Format of the result.
+    #[arg(long, value_enum, default_value_t)]
+    format: verify::VerifyFormat,
 }
 
 #[derive(Debug, Args)]
@@ -311,6 +323,7 @@ impl Cli {
             Command::Explain(args) => pipeline::explain(args).await,
             Command::Sql(args) => data::sql(args).await,
             Command::Repack(args) => data::repack(args).await,
+            Command::Verify(args) => verify::verify(args).await,
             Command::Bench(args) => bench::bench(args).await,
             Command::Render(args) => render::render(args).await,
             Command::Train(args) => train::train(args).await,

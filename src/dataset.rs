@@ -3,6 +3,8 @@
 //! A dataset is what its `dataset.json` lists, and nothing else: files that it does not list belong to a run that has
 //! not committed, or to one that never will.
 
+pub mod seal;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,9 @@ pub struct Dataset {
     pub clips: Vec<ClipsEntry>,
     /// The runs that made the dataset, the latest last.
     pub runs: Vec<RunEntry>,
+    /// BLAKE3 of this file with 64 zeros in this place, hexadecimal; earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub blake3: String,
 }
 
 /// What `simdrop repack` was asked for.
@@ -201,8 +206,18 @@ impl Dataset {
     pub async fn read(root: &Location) -> Result<Option<Self>> {
         let file = root.join(DATASET_FILE);
         let Some(bytes) = file.read_if_there().await? else { return Ok(None) };
-        let dataset: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::State(format!("{} is damaged: {error}", file.uri())))?;
+        Self::decode(&bytes, &file).map(Some)
+    }
+
+    /// The dataset that the bytes of `file` say.
+    pub fn decode(bytes: &[u8], file: &Location) -> Result<Self> {
+        let dataset: Self = serde_json::from_slice(bytes).map_err(|error| {
+            Error::State(format!(
+                "{} is damaged: {error}; remove it and make the dataset again: a run takes over the work units that are \
+                 done",
+                file.uri()
+            ))
+        })?;
         if dataset.format > FORMAT {
             return Err(Error::State(format!(
                 "{} has format {}, this simdrop reads up to {FORMAT}: use a newer one",
@@ -210,7 +225,7 @@ impl Dataset {
                 dataset.format
             )));
         }
-        Ok(Some(dataset))
+        Ok(dataset)
     }
 
     /// Reads the dataset at `root`, which has to be there.

@@ -13,4 +13,5 @@ mod integration {
     mod s3;
     mod s3_server;
     mod train;
+    mod verify;
 }

@@ -114,6 +114,7 @@ pub(crate) fn empty() -> Dataset {
         dropped_shards: Vec::new(),
         clips: Vec::new(),
         runs: Vec::new(),
+        blake3: String::new(),
     }
 }
 
