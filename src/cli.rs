@@ -77,9 +77,10 @@ struct RunArgs {
     /// Replace the dataset of another pipeline at the output.
     #[arg(long)]
     overwrite: bool,
-    /// Do work units with failed clips again, after whatever made them fail was mended.
-    #[arg(long)]
-    retry_failed: bool,
+    /// Run the clips of a finished dataset that have failed again, and nothing else of it: all of them, or those that
+    /// failed at the stage REASON or with REASON in their reason.
+    #[arg(long, value_name = "REASON", num_args = 0..=1, require_equals = true, conflicts_with = "overwrite")]
+    retry_failed: Option<Option<String>>,
 }
 
 #[derive(Debug, Args)]

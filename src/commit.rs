@@ -50,22 +50,32 @@ pub async fn read_receipt(root: &Location, fingerprint: &str, unit: &str) -> Res
     Ok(serde_json::from_slice(&file.read().await?).ok())
 }
 
-/// The receipts of the units that are done; one whose files are gone or of another size does not count.
+/// The receipts of the units that are done; one whose files are gone or of another size does not count. Of a unit that
+/// is committed, the dataset itself is the receipt.
 pub async fn read_receipts(
     root: &Location,
     fingerprint: &str,
+    committed: Option<&Dataset>,
     units: &HashSet<&str>,
 ) -> Result<HashMap<String, Receipt>> {
-    let mut found = HashMap::new();
-    let names = sizes(&receipts_folder(root, fingerprint)).await?;
-    if names.is_empty() {
-        return Ok(found);
+    let names = receipt_names(root, fingerprint).await?;
+    let mut receipts = committed.map(Dataset::receipts).unwrap_or_default();
+    if names.is_empty() && receipts.is_empty() {
+        return Ok(HashMap::new());
     }
     let files = Files::list(root).await?;
-    for unit in names.keys().filter_map(|name| name.strip_suffix(".json")).filter(|unit| units.contains(unit)) {
-        let Some(receipt) = read_receipt(root, fingerprint, unit).await? else { continue };
-        if receipt.files().iter().all(|(path, bytes)| files.has(path, *bytes)) {
-            found.insert(unit.to_owned(), receipt);
+    let is_done = |receipt: &Receipt| {
+        units.contains(receipt.unit.as_str()) && receipt.files().iter().all(|(path, bytes)| files.has(path, *bytes))
+    };
+    receipts.retain(is_done);
+    let mut found: HashMap<String, Receipt> =
+        receipts.into_iter().map(|receipt| (receipt.unit.clone(), receipt)).collect();
+    for unit in names.iter().filter(|name| units.contains(name.as_str())) {
+        if found.contains_key(unit) {
+            continue;
+        }
+        if let Some(receipt) = read_receipt(root, fingerprint, unit).await?.filter(is_done) {
+            found.insert(unit.clone(), receipt);
         }
     }
     Ok(found)

@@ -5,6 +5,8 @@
 
 pub mod seal;
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +128,9 @@ pub struct ClipsEntry {
     pub unit: String,
     /// Number of rows.
     pub rows: u64,
+    /// How its clips ended; earlier versions did not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     /// Size in bytes.
     pub bytes: u64,
     /// BLAKE3 of the file, hexadecimal.
@@ -226,6 +231,23 @@ impl Dataset {
             )));
         }
         Ok(dataset)
+    }
+
+    /// What its work units left behind, as far as it says so: a committed unit needs no other receipt.
+    pub fn receipts(&self) -> Vec<Receipt> {
+        let mut units: HashMap<&str, (Vec<ShardEntry>, Vec<ShardEntry>)> = HashMap::new();
+        for shard in &self.shards {
+            units.entry(&shard.unit).or_default().0.push(shard.clone());
+        }
+        for shard in &self.dropped_shards {
+            units.entry(&shard.unit).or_default().1.push(shard.clone());
+        }
+        let receipt = |clips: &ClipsEntry| {
+            let (shards, dropped_shards) = units.remove(clips.unit.as_str()).unwrap_or_default();
+            let counts = clips.counts?;
+            Some(Receipt { unit: clips.unit.clone(), shards, dropped_shards, clips: clips.clone(), counts })
+        };
+        self.clips.iter().filter_map(receipt).collect()
     }
 
     /// Reads the dataset at `root`, which has to be there.

@@ -9,6 +9,7 @@ mod integration {
     mod program;
     mod render;
     mod resume;
+    mod retry;
     mod run;
     mod s3;
     mod s3_server;

@@ -93,7 +93,9 @@ fn look(bytes: &Bytes, entry: &ClipsEntry, shards: &Listed) -> FileRows {
         findings.add(format!("it is no table that can be read: {error}"));
         return FileRows { findings, rows: None, counts };
     }
-    if counts.clips != entry.rows {
+    if let Some(listed) = entry.counts.filter(|listed| *listed != counts) {
+        findings.add(format!("it has {}, dataset.json says {}", fates(counts), fates(listed)));
+    } else if counts.clips != entry.rows {
         findings.add(format!("it has {}, dataset.json says {} rows", fates(counts), entry.rows));
     }
     FileRows { findings, rows: Some(rows), counts }

@@ -55,6 +55,11 @@ fn a_bucket_gives_clips_and_takes_the_dataset() {
     assert_eq!(dataset["version"], 2);
     // It can be checked there.
     expect_code(&run(&server, &["verify", "s3://data/out"]), 0);
+    // A clip that fails again leaves another version, and nothing beside it.
+    expect_code(&run(&server, &["run", &pipeline, "--progress", "none", "--retry-failed"]), 0);
+    let made = run(&server, &["verify", "s3://data/out"]);
+    expect_code(&made, 0);
+    assert!(stdout(&made).contains("version 3, 5 clips (4 kept, 0 dropped, 1 failed)"), "{}", stdout(&made));
     let shard = server.path("out").join(dataset["shards"][0]["path"].as_str().unwrap());
     let mut bytes = std::fs::read(&shard).unwrap();
     bytes[5000] ^= 1;
