@@ -83,7 +83,7 @@ pub async fn bench(spec: &PipelineSpec, clips: usize, folder: &std::path::Path) 
     let request = RunRequest {
         spec: spec.clone(),
         overwrite: true,
-        retry_failed: false,
+        retry: None,
         context,
         progress: Arc::clone(&progress),
         stop: CancellationToken::new(),

@@ -8,6 +8,7 @@ mod evaluate;
 mod pipeline;
 mod render;
 mod train;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ enum Command {
     Sql(SqlArgs),
     /// Write new shards from a dataset by what is stored of its clips: no decoding, no scoring.
     Repack(RepackArgs),
+    /// Check a dataset: every file, every row and every sample against what its dataset.json says.
+    Verify(VerifyArgs),
     /// Measure a pipeline stage by stage, beside the limits of this machine.
     Bench(BenchArgs),
     /// Render synthetic clips and their ground truth with Blender. Run it again and what is missing is rendered.
@@ -84,9 +87,10 @@ struct RunArgs {
     /// Replace the dataset of another pipeline at the output.
     #[arg(long)]
     overwrite: bool,
-    /// Do work units with failed clips again, after whatever made them fail was mended.
-    #[arg(long)]
-    retry_failed: bool,
+    /// Run the clips of a finished dataset that have failed again, and nothing else of it: all of them, or those that
+    /// failed at the stage REASON or with REASON in their reason.
+    #[arg(long, value_name = "REASON", num_args = 0..=1, require_equals = true, conflicts_with = "overwrite")]
+    retry_failed: Option<Option<String>>,
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +151,15 @@ struct RepackArgs {
     /// Replace the dataset at the output.
     #[arg(long)]
     overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// Folder of the dataset.
+    dataset: String,
+    /// Format of the result.
+    #[arg(long, value_enum, default_value_t)]
+    format: verify::VerifyFormat,
 }
 
 #[derive(Debug, Args)]
@@ -325,6 +338,7 @@ impl Cli {
             Command::Explain(args) => pipeline::explain(args).await,
             Command::Sql(args) => data::sql(args).await,
             Command::Repack(args) => data::repack(args).await,
+            Command::Verify(args) => verify::verify(args).await,
             Command::Bench(args) => bench::bench(args).await,
             Command::Render(args) => render::render(args).await,
             Command::Train(args) => train::train(args).await,

@@ -10,7 +10,7 @@ use std::path::Path;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
-use crate::dataset::{CLIPS, Counts, DATASET_FILE, Dataset, FORMAT, Receipt, RunEntry, SHARDS, WORK};
+use crate::dataset::{CLIPS, Counts, DATASET_FILE, Dataset, FORMAT, Receipt, RunEntry, SHARDS, WORK, seal};
 use crate::error::{Error, Result};
 use crate::spec::PipelineSpec;
 use crate::storage::Location;
@@ -44,25 +44,38 @@ pub async fn receipt_names(root: &Location, fingerprint: &str) -> Result<HashSet
     Ok(names.into_keys().filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect())
 }
 
-/// The receipts of the units that are done; one whose files are gone or of another size does not count.
+/// The receipt of a unit. One that cannot be made out is none: that costs doing its unit again, nothing more.
+pub async fn read_receipt(root: &Location, fingerprint: &str, unit: &str) -> Result<Option<Receipt>> {
+    let file = receipts_folder(root, fingerprint).join(&format!("{unit}.json"));
+    Ok(serde_json::from_slice(&file.read().await?).ok())
+}
+
+/// The receipts of the units that are done; one whose files are gone or of another size does not count. Of a unit that
+/// is committed, the dataset itself is the receipt.
 pub async fn read_receipts(
     root: &Location,
     fingerprint: &str,
+    committed: Option<&Dataset>,
     units: &HashSet<&str>,
 ) -> Result<HashMap<String, Receipt>> {
-    let folder = receipts_folder(root, fingerprint);
-    let mut found = HashMap::new();
-    let names = sizes(&folder).await?;
-    if names.is_empty() {
-        return Ok(found);
+    let names = receipt_names(root, fingerprint).await?;
+    let mut receipts = committed.map(Dataset::receipts).unwrap_or_default();
+    if names.is_empty() && receipts.is_empty() {
+        return Ok(HashMap::new());
     }
     let files = Files::list(root).await?;
-    for unit in names.keys().filter_map(|name| name.strip_suffix(".json")).filter(|unit| units.contains(unit)) {
-        let file = folder.join(&format!("{unit}.json"));
-        // A receipt that cannot be read costs doing its unit again, nothing more.
-        let Ok(receipt) = serde_json::from_slice::<Receipt>(&file.read().await?) else { continue };
-        if receipt.files().iter().all(|(path, bytes)| files.has(path, *bytes)) {
-            found.insert(unit.to_owned(), receipt);
+    let is_done = |receipt: &Receipt| {
+        units.contains(receipt.unit.as_str()) && receipt.files().iter().all(|(path, bytes)| files.has(path, *bytes))
+    };
+    receipts.retain(is_done);
+    let mut found: HashMap<String, Receipt> =
+        receipts.into_iter().map(|receipt| (receipt.unit.clone(), receipt)).collect();
+    for unit in names.iter().filter(|name| units.contains(name.as_str())) {
+        if found.contains_key(unit) {
+            continue;
+        }
+        if let Some(receipt) = read_receipt(root, fingerprint, unit).await?.filter(is_done) {
+            found.insert(unit.clone(), receipt);
         }
     }
     Ok(found)
@@ -89,7 +102,7 @@ impl Files {
 }
 
 /// Names below a folder and their sizes.
-async fn sizes(folder: &Location) -> Result<HashMap<String, u64>> {
+pub(crate) async fn sizes(folder: &Location) -> Result<HashMap<String, u64>> {
     let listed = folder.store().list(Some(folder.path())).try_collect::<Vec<_>>().await;
     let listed = listed.map_err(Error::storage("list", folder.uri()))?;
     let prefix = format!("{}/", folder.path());
@@ -176,8 +189,9 @@ pub async fn commit(
         dropped_shards,
         clips,
         runs,
+        blake3: String::new(),
     };
-    put(root, previous, &dataset).await?;
+    let dataset = put(root, previous, dataset).await?;
     sweep(root, previous, &dataset).await;
     Ok(dataset)
 }
@@ -187,10 +201,10 @@ pub fn now() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// Writes `dataset.json` if it still is what this run saw when it began.
-pub async fn put(root: &Location, previous: Option<&Dataset>, dataset: &Dataset) -> Result<()> {
+/// Writes `dataset.json`, sealed, if it still is what this run saw when it began.
+pub async fn put(root: &Location, previous: Option<&Dataset>, dataset: Dataset) -> Result<Dataset> {
     let file = root.join(DATASET_FILE);
-    let json = serde_json::to_vec_pretty(dataset).map_err(Error::internal)?;
+    let (dataset, json) = seal::seal(dataset)?;
     let lost =
         || Error::State(format!("another run committed to {} while this one ran; nothing was changed", root.uri()));
     let done = match previous {
@@ -200,7 +214,7 @@ pub async fn put(root: &Location, previous: Option<&Dataset>, dataset: &Dataset)
             file.replace(is_same, json).await?
         }
     };
-    done.then_some(()).ok_or_else(lost)
+    done.then_some(dataset).ok_or_else(lost)
 }
 
 /// Removes what the dataset does not list: files of earlier versions, and of runs that never committed.
@@ -232,7 +246,7 @@ pub(crate) async fn sweep(root: &Location, previous: Option<&Dataset>, dataset: 
 }
 
 /// Paths of the files that a dataset lists.
-fn files(dataset: &Dataset) -> HashSet<&str> {
+pub(crate) fn files(dataset: &Dataset) -> HashSet<&str> {
     let shards = dataset.shards.iter().chain(&dataset.dropped_shards).map(|shard| shard.path.as_str());
     shards.chain(dataset.clips.iter().map(|clips| clips.path.as_str())).collect()
 }

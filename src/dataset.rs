@@ -3,6 +3,10 @@
 //! A dataset is what its `dataset.json` lists, and nothing else: files that it does not list belong to a run that has
 //! not committed, or to one that never will.
 
+pub mod seal;
+
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +58,9 @@ pub struct Dataset {
     pub clips: Vec<ClipsEntry>,
     /// The runs that made the dataset, the latest last.
     pub runs: Vec<RunEntry>,
+    /// BLAKE3 of this file with 64 zeros in this place, hexadecimal; earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub blake3: String,
 }
 
 /// What `simdrop repack` was asked for.
@@ -121,6 +128,9 @@ pub struct ClipsEntry {
     pub unit: String,
     /// Number of rows.
     pub rows: u64,
+    /// How its clips ended; earlier versions did not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     /// Size in bytes.
     pub bytes: u64,
     /// BLAKE3 of the file, hexadecimal.
@@ -201,8 +211,18 @@ impl Dataset {
     pub async fn read(root: &Location) -> Result<Option<Self>> {
         let file = root.join(DATASET_FILE);
         let Some(bytes) = file.read_if_there().await? else { return Ok(None) };
-        let dataset: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::State(format!("{} is damaged: {error}", file.uri())))?;
+        Self::decode(&bytes, &file).map(Some)
+    }
+
+    /// The dataset that the bytes of `file` say.
+    pub fn decode(bytes: &[u8], file: &Location) -> Result<Self> {
+        let dataset: Self = serde_json::from_slice(bytes).map_err(|error| {
+            Error::State(format!(
+                "{} is damaged: {error}; remove it and make the dataset again: a run takes over the work units that are \
+                 done",
+                file.uri()
+            ))
+        })?;
         if dataset.format > FORMAT {
             return Err(Error::State(format!(
                 "{} has format {}, this simdrop reads up to {FORMAT}: use a newer one",
@@ -210,7 +230,24 @@ impl Dataset {
                 dataset.format
             )));
         }
-        Ok(Some(dataset))
+        Ok(dataset)
+    }
+
+    /// What its work units left behind, as far as it says so: a committed unit needs no other receipt.
+    pub fn receipts(&self) -> Vec<Receipt> {
+        let mut units: HashMap<&str, (Vec<ShardEntry>, Vec<ShardEntry>)> = HashMap::new();
+        for shard in &self.shards {
+            units.entry(&shard.unit).or_default().0.push(shard.clone());
+        }
+        for shard in &self.dropped_shards {
+            units.entry(&shard.unit).or_default().1.push(shard.clone());
+        }
+        let receipt = |clips: &ClipsEntry| {
+            let (shards, dropped_shards) = units.remove(clips.unit.as_str()).unwrap_or_default();
+            let counts = clips.counts?;
+            Some(Receipt { unit: clips.unit.clone(), shards, dropped_shards, clips: clips.clone(), counts })
+        };
+        self.clips.iter().filter_map(receipt).collect()
     }
 
     /// Reads the dataset at `root`, which has to be there.

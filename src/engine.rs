@@ -2,11 +2,13 @@
 
 pub mod local;
 pub mod prepare;
+pub mod retry;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::retry::Retry;
 use crate::dataset::Dataset;
 use crate::progress::Progress;
 use crate::spec::PipelineSpec;
@@ -19,8 +21,8 @@ pub struct RunRequest {
     pub spec: PipelineSpec,
     /// Whether another pipeline's dataset at the output may be replaced.
     pub overwrite: bool,
-    /// Whether work units with failed clips are done again.
-    pub retry_failed: bool,
+    /// Which clips that have failed are run again.
+    pub retry: Option<Retry>,
     /// What the operators share; `prepare::context` makes it.
     pub context: Arc<StageContext>,
     /// Where the run counts.

@@ -2,7 +2,8 @@
 //!
 //! In the order of the flow: [`spec`] reads the pipeline, [`manifest`] lists the clips and cuts them into work units,
 //! [`plan`] makes a DataFusion plan of the stages, [`engine`] runs it, [`stage`] holds what happens to the clips,
-//! [`commit`] turns the receipts of the units into a dataset, and [`sql`] asks questions of it. [`video`] and [`model`]
+//! [`commit`] turns the receipts of the units into a dataset, [`sql`] asks questions of it,
+//! and [`verify`] checks it. [`video`] and [`model`]
 //! are the boundaries to FFmpeg and ONNX Runtime. [`render`] makes synthetic clips before any of this.
 
 pub mod bench;
@@ -25,4 +26,5 @@ pub mod stage;
 pub mod storage;
 pub mod summary;
 pub mod train;
+pub mod verify;
 pub mod video;

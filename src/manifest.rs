@@ -241,26 +241,15 @@ fn unit(rows: RecordBatch, fingerprint: &str, versions: &[String]) -> Result<Uni
     for version in versions {
         hash.update(version.as_bytes());
     }
-    named(hash.finalize().to_hex()[..16].to_owned(), clips)
-}
-
-fn named(id: String, clips: ClipBatch) -> Result<Unit> {
-    let column: ArrayRef = Arc::new(StringArray::from(vec![id.as_str(); clips.rows()]));
-    let rows = clips.with_columns(&clips.batch().schema(), vec![(schema::UNIT, column)])?.into_batch();
-    Ok(Unit { id, rows })
+    Unit::named(hash.finalize().to_hex()[..16].to_owned(), &clips)
 }
 
 impl Unit {
-    /// The same work once more, under a name of its own, so that what the try before it left stays readable.
-    pub fn again(&self, tries: u64) -> Result<Self> {
-        named(self.id_of_try(tries), ClipBatch::new(self.rows.clone()))
-    }
-
-    /// Name of try number `tries`, from 1.
-    pub fn id_of_try(&self, tries: u64) -> String {
-        let mut hash = blake3::Hasher::new_derive_key("simdrop unit, tried again");
-        hash.update(self.id.as_bytes()).update(&tries.to_le_bytes());
-        hash.finalize().to_hex()[..16].to_owned()
+    /// These rows under a name.
+    pub(crate) fn named(id: String, clips: &ClipBatch) -> Result<Self> {
+        let column: ArrayRef = Arc::new(StringArray::from(vec![id.as_str(); clips.rows()]));
+        let rows = clips.with_columns(&clips.batch().schema(), vec![(schema::UNIT, column)])?.into_batch();
+        Ok(Self { id, rows })
     }
 }
 

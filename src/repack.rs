@@ -210,7 +210,7 @@ pub async fn repack(
         clips,
         ..source
     };
-    commit::put(&to, previous.as_ref(), &dataset).await?;
+    let dataset = commit::put(&to, previous.as_ref(), dataset).await?;
     commit::sweep(&to, previous.as_ref(), &dataset).await;
     let left_out = selection.left_out.len() as u64;
     Ok(RepackOutcome { dataset, not_stored: selection.not_stored, left_out })

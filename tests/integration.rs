@@ -10,9 +10,11 @@ mod integration {
     mod program;
     mod render;
     mod resume;
+    mod retry;
     mod run;
     mod s3;
     mod s3_faults;
     mod s3_server;
     mod train;
+    mod verify;
 }

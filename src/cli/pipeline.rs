@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::render::render_sources;
 use super::{ExplainArgs, NoiseArgs, PipelineArgs, RunArgs, print};
 use crate::commit;
-use crate::engine::{RunOutcome, RunRequest, local, prepare};
+use crate::engine::{Retry, RunOutcome, RunRequest, local, prepare};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::plan;
@@ -55,7 +55,8 @@ fn message_and_help(text: &str) -> (&str, &str) {
 pub(super) async fn run(args: RunArgs) -> Result<()> {
     let loaded = load(&args.pipeline)?;
     render_sources(&loaded.spec, args.progress).await?;
-    let outcome = run_spec(loaded.spec.clone(), args.overwrite, args.retry_failed, args.progress).await;
+    let retry = args.retry_failed.map(|reason| Retry { reason });
+    let outcome = run_spec(loaded.spec.clone(), args.overwrite, retry, args.progress).await;
     let outcome = outcome.map_err(|error| place(&loaded, error))?;
     if outcome.up_to_date {
         print("nothing to do: the dataset is up to date\n")?;
@@ -67,7 +68,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
 pub(super) async fn run_spec(
     spec: PipelineSpec,
     overwrite: bool,
-    retry_failed: bool,
+    retry: Option<Retry>,
     mode: ProgressMode,
 ) -> Result<RunOutcome> {
     let context = prepare::context(&spec)?;
@@ -75,7 +76,7 @@ pub(super) async fn run_spec(
     let request = RunRequest {
         spec,
         overwrite,
-        retry_failed,
+        retry,
         context: Arc::clone(&context),
         progress: Arc::clone(&progress),
         stop: stop.clone(),
@@ -248,7 +249,7 @@ async fn analyze(loaded: &LoadedSpec) -> Result<()> {
     let mut spec = loaded.spec.clone();
     spec.output.path = folder.path().join("dataset").display().to_string();
     render_sources(&spec, ProgressMode::Auto).await?;
-    let outcome = run_spec(spec, false, false, ProgressMode::Auto).await?;
+    let outcome = run_spec(spec, false, None, ProgressMode::Auto).await?;
     let mut text = outcome.plan.unwrap_or_default();
     let run = outcome.dataset.runs.last().ok_or_else(|| Error::internal("a dataset without a run"))?;
     writeln!(

@@ -35,7 +35,7 @@ async fn receipt(root: &Location, unit: &str) -> Receipt {
         unit: unit.to_owned(),
         shards: vec![ShardEntry { path: shard, unit: unit.to_owned(), samples: 1, bytes: 5, blake3: blake3.clone() }],
         dropped_shards: Vec::new(),
-        clips: ClipsEntry { path: clips, unit: unit.to_owned(), rows: 1, bytes: 5, blake3 },
+        clips: ClipsEntry { path: clips, unit: unit.to_owned(), rows: 1, counts: None, bytes: 5, blake3 },
         counts: Counts { clips: 1, kept: 1, ..Counts::default() },
     }
 }
@@ -51,12 +51,31 @@ async fn a_receipt_counts_only_while_its_files_are_whole() {
         write_receipt(&root, "f", unit, &receipt(&root, unit).await).await.unwrap();
     }
     let units = HashSet::from([A, B]);
-    assert_eq!(read_receipts(&root, "f", &units).await.unwrap().len(), 2);
+    assert_eq!(read_receipts(&root, "f", None, &units).await.unwrap().len(), 2);
     root.join(&format!("{CLIPS}/{B}.parquet")).write("short").await.unwrap();
     root.join(&format!("{SHARDS}/t-{A}-000000.tar")).delete().await.unwrap();
-    let found = read_receipts(&root, "f", &units).await.unwrap();
+    let found = read_receipts(&root, "f", None, &units).await.unwrap();
     assert_eq!(found.into_keys().collect::<Vec<_>>(), [B]);
-    assert!(read_receipts(&root, "another", &units).await.unwrap().is_empty());
+    assert!(read_receipts(&root, "another", None, &units).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_committed_unit_needs_no_receipt() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = root(&folder);
+    let mut receipts = vec![receipt(&root, A).await, receipt(&root, B).await];
+    receipts.iter_mut().for_each(|receipt| receipt.clips.counts = Some(receipt.counts));
+    let dataset = commit(&root, None, &spec(), "f", receipts.clone(), run()).await.unwrap();
+    assert_eq!(dataset.receipts(), receipts);
+    let units = HashSet::from([A, B]);
+    let found = read_receipts(&root, "f", Some(&dataset), &units).await.unwrap();
+    assert_eq!((found.get(A), found.get(B)), (Some(&receipts[0]), Some(&receipts[1])));
+    // What a run that never committed says of the same unit does not count, unless the files of the dataset are gone.
+    let other = Receipt { counts: Counts::default(), ..receipts[0].clone() };
+    write_receipt(&root, "f", A, &other).await.unwrap();
+    assert_eq!(read_receipts(&root, "f", Some(&dataset), &units).await.unwrap()[A], receipts[0]);
+    root.join(&receipts[1].clips.path).delete().await.unwrap();
+    assert_eq!(read_receipts(&root, "f", Some(&dataset), &units).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

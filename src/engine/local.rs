@@ -3,7 +3,7 @@
 //! A few work units run at once, each as one partition of the plan; within a unit all stages overlap. What is shared
 //! (cores, memory, models) bounds the rest, so more units at once would only wait.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::ArrowWriter;
 
+use super::retry::{self, Again};
 use super::{RunOutcome, RunRequest, prepare};
 use crate::commit::{self, OutputLock};
 use crate::dataset::{Counts, Dataset, Receipt, RunEntry};
@@ -41,29 +42,44 @@ pub fn session(context: &Arc<StageContext>, progress: &Arc<Progress>, root: &Loc
 
 /// Runs the pipeline and commits its dataset.
 pub async fn run(request: RunRequest) -> Result<RunOutcome> {
-    let RunRequest { spec, overwrite, retry_failed, context, progress, stop } = request;
+    let RunRequest { spec, overwrite, retry, context, progress, stop } = request;
     let started_at = commit::now();
     let fingerprint = prepare::fingerprint(&spec)?;
     let root = context.storage.locate(&spec.output.path)?;
     let _lock = OutputLock::take(&root)?;
-    let previous = commit::open_output(&root, &fingerprint, overwrite).await?;
-    let mut manifest = list(&spec, &fingerprint, &context).await?;
-    let mut receipts = find_receipts(&root, &fingerprint, &mut manifest, retry_failed).await?;
-    let same = previous.as_ref().filter(|dataset| lists(dataset, &manifest, &fingerprint));
-    if let Some(dataset) = same.filter(|_| receipts.is_empty() && !retry_failed)
+    // A retry says by itself what it takes.
+    let previous = commit::open_output(&root, &fingerprint, overwrite || retry.is_some()).await?;
+    let committed = previous.as_ref().filter(|dataset| dataset.fingerprint == fingerprint);
+    if retry.is_some() {
+        retry::committed(&root, previous.as_ref(), &fingerprint)?;
+    }
+    let manifest = list(&spec, &fingerprint, &context).await?;
+    let ids: HashSet<&str> = manifest.units.iter().map(|unit| unit.id.as_str()).collect();
+    let mut receipts = commit::read_receipts(&root, &fingerprint, committed, &ids).await?;
+    let again = match (&retry, committed) {
+        (Some(retry), Some(dataset)) => retry::find(&root, dataset, retry, &manifest, &receipts).await?,
+        _ => Vec::new(),
+    };
+    let same = committed.filter(|dataset| lists(dataset, &manifest));
+    if let Some(dataset) = same.filter(|_| receipts.is_empty() && retry.is_none())
         && commit::is_whole(&root, dataset).await?
     {
         // What a resume reads was removed, which costs nothing as long as there is nothing to do.
         return Ok(RunOutcome { dataset: dataset.clone(), up_to_date: true, plan: None });
     }
-    let pending: Vec<&Unit> = manifest.units.iter().filter(|unit| !receipts.contains_key(&unit.id)).collect();
-    let resumed = receipts.len();
-    if pending.is_empty()
+    let mut pending: Vec<&Unit> = manifest.units.iter().filter(|unit| !receipts.contains_key(&unit.id)).collect();
+    let units = pending.len() + again.len();
+    let resumed = manifest.units.len() - units;
+    if units == 0
         && let Some(dataset) = same
     {
         return Ok(RunOutcome { dataset: dataset.clone(), up_to_date: true, plan: None });
     }
     tracing::info!("{} clips in {} work units, {resumed} of them done before", manifest.clips(), manifest.units.len());
+    // Of clips that are run again, a run that was killed may have left some done.
+    let ids: HashSet<&str> = again.iter().map(|again| again.unit.id.as_str()).collect();
+    let mut tried = commit::read_receipts(&root, &fingerprint, None, &ids).await?;
+    pending.extend(again.iter().map(|again| &again.unit).filter(|unit| !tried.contains_key(&unit.id)));
     progress.expect(pending.iter().map(|unit| unit.rows.num_rows() as u64).sum());
     let mut files = Vec::with_capacity(pending.len());
     for unit in &pending {
@@ -71,7 +87,7 @@ pub async fn run(request: RunRequest) -> Result<RunOutcome> {
     }
     let plan = plan::build(&spec, &fingerprint, &manifest.schema, &root, files)?;
     let task = session(&context, &progress, &root)?.task_ctx();
-    let limit = failure_limit(&spec, manifest.clips(), &receipts);
+    let limit = failure_limit(&spec, manifest.clips(), receipts.values().chain(tried.values()), &again);
     let done = tokio::select! {
         done = execute(&plan, &task, &stop, prepare::threads(&spec).max(2)) => done,
         error = watch(&progress, limit, &context.cancel) => Err(error),
@@ -84,18 +100,24 @@ pub async fn run(request: RunRequest) -> Result<RunOutcome> {
         sum.add(receipt.counts);
         sum
     });
+    let (more, done): (Vec<Receipt>, Vec<Receipt>) =
+        done.into_iter().partition(|receipt| ids.contains(receipt.unit.as_str()));
     receipts.extend(done.into_iter().map(|receipt| (receipt.unit.clone(), receipt)));
-    let ordered: Vec<Receipt> = manifest.units.iter().filter_map(|unit| receipts.remove(&unit.id)).collect();
-    if ordered.len() < manifest.units.len() {
-        let missing =
-            format!("{} of {} work units left no receipt", manifest.units.len() - ordered.len(), manifest.units.len());
+    tried.extend(more.into_iter().map(|receipt| (receipt.unit.clone(), receipt)));
+    let missing = manifest.units.len() - receipts.len() + again.len() - tried.len();
+    if missing > 0 {
+        let missing = format!("{missing} of {units} work units left no receipt");
         return Err(if stop.is_cancelled() { Error::Cancelled } else { Error::internal(missing) });
     }
+    for again in &again {
+        again.merge(&root, &mut receipts, &tried, &context.cpu).await?;
+    }
+    let ordered: Vec<Receipt> = manifest.units.iter().filter_map(|unit| receipts.remove(&unit.id)).collect();
     let run = RunEntry {
         run: 0,
         started_at,
         seconds: progress.elapsed().as_secs_f64(),
-        units: pending.len() as u64,
+        units: units as u64,
         units_resumed: resumed as u64,
         counts,
         providers: context.models.providers_used(),
@@ -103,35 +125,14 @@ pub async fn run(request: RunRequest) -> Result<RunOutcome> {
         stages: progress.stages().iter().map(Into::into).collect(),
     };
     let dataset = commit::commit(&root, previous.as_ref(), &spec, &fingerprint, ordered, run).await?;
-    let plan = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(true).to_string();
-    Ok(RunOutcome { dataset, up_to_date: false, plan: Some(plan) })
-}
-
-/// The receipts of the units that are done, each at its last try; `retry_failed` makes units with failed clips new ones.
-async fn find_receipts(
-    root: &Location,
-    fingerprint: &str,
-    manifest: &mut Manifest,
-    retry_failed: bool,
-) -> Result<HashMap<String, Receipt>> {
-    let known = commit::receipt_names(root, fingerprint).await?;
-    let last_try = |unit: &Unit| (1..).take_while(|tries| known.contains(&unit.id_of_try(*tries))).last().unwrap_or(0);
-    let first = manifest.units.clone();
-    let tries: Vec<u64> = first.iter().map(last_try).collect();
-    for (unit, tries) in manifest.units.iter_mut().zip(&tries).filter(|(_, tries)| **tries > 0) {
-        *unit = unit.again(*tries)?;
-    }
-    let ids: HashSet<&str> = manifest.units.iter().map(|unit| unit.id.as_str()).collect();
-    let mut receipts = commit::read_receipts(root, fingerprint, &ids).await?;
-    if retry_failed {
-        for ((unit, first), tries) in manifest.units.iter_mut().zip(&first).zip(&tries) {
-            if receipts.get(&unit.id).is_some_and(|receipt| receipt.counts.failed > 0) {
-                receipts.remove(&unit.id);
-                *unit = first.again(tries + 1)?;
-            }
+    for receipt in tried.values() {
+        // Its rows stand in another file now. What cannot be removed is listed nowhere.
+        if let Err(error) = root.join(&receipt.clips.path).delete().await {
+            tracing::warn!("{error}");
         }
     }
-    Ok(receipts)
+    let plan = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(true).to_string();
+    Ok(RunOutcome { dataset, up_to_date: false, plan: Some(plan) })
 }
 
 /// Lists the sources on a thread of its own.
@@ -142,9 +143,8 @@ pub async fn list(spec: &PipelineSpec, fingerprint: &str, context: &Arc<StageCon
         .map_err(|error| Error::internal(format!("listing the sources panicked: {error}")))?
 }
 
-fn lists(dataset: &Dataset, manifest: &Manifest, fingerprint: &str) -> bool {
-    dataset.fingerprint == fingerprint
-        && dataset.clips.iter().map(|clips| &clips.unit).eq(manifest.units.iter().map(|unit| &unit.id))
+fn lists(dataset: &Dataset, manifest: &Manifest) -> bool {
+    dataset.clips.iter().map(|clips| &clips.unit).eq(manifest.units.iter().map(|unit| &unit.id))
 }
 
 async fn write_unit(root: &Location, fingerprint: &str, unit: &Unit) -> Result<object_store::ObjectMeta> {
@@ -176,14 +176,20 @@ async fn execute(
         .await
 }
 
-/// Most failed clips of this run, given those of the units that were done before.
-fn failure_limit(spec: &PipelineSpec, clips: usize, before: &HashMap<String, Receipt>) -> Option<FailureLimit> {
+/// Most failed clips of this run, given those of the units that were done before, but for clips that are run again.
+fn failure_limit<'a>(
+    spec: &PipelineSpec,
+    clips: usize,
+    before: impl Iterator<Item = &'a Receipt>,
+    again: &[Again],
+) -> Option<FailureLimit> {
     let limit = spec.run.max_failures?;
     let allowed = match limit {
         MaxFailures::Count(count) => count,
         MaxFailures::Share(share) => (share * clips as f64).floor() as u64,
     };
-    let before = before.values().map(|receipt| receipt.counts.failed).sum();
+    let before: u64 = before.map(|receipt| receipt.counts.failed).sum();
+    let before = before.saturating_sub(again.iter().map(Again::clips).sum());
     Some(FailureLimit { allowed, before, limit })
 }
 

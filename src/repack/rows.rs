@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 
 use arrow::array::Array;
-use arrow::record_batch::RecordBatch;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{RepackOptions, total};
 use crate::dataset::{CLIPS, ClipsEntry, Counts, Dataset};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::schema;
 use crate::stage::context::CpuPool;
 use crate::stage::shards::series::Place;
@@ -42,24 +40,12 @@ impl NewRows<'_> {
         let (mut entries, mut counts) = (Vec::new(), Vec::new());
         for (number, old) in source.clips.iter().enumerate() {
             let file = from.join(&old.path);
-            let bytes = file.read().await?;
-            let (read, _) = cpu
-                .run(move || {
-                    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()?;
-                    let schema = arrow::record_batch::RecordBatchReader::schema(&reader);
-                    Ok::<_, Error>((schema, reader.collect::<Result<Vec<RecordBatch>, _>>()?))
-                })
-                .await?;
-            let (schema, batches) = read.map_err(|error| Error::State(format!("{}: {error}", file.uri())))?;
-            let mut rows = Vec::with_capacity(batches.len());
-            for batch in batches {
-                let batch = self.update(&ClipBatch::new(batch))?;
-                counts.push(count(&batch)?);
-                rows.push(batch.into_batch());
-            }
+            let rows = self.update(&ClipBatch::new(table::read(&file).await?))?;
+            counts.push(count(&rows)?);
             let name = blake3::hash(format!("{fingerprint} {number}").as_bytes()).to_hex();
             let path = format!("{CLIPS}/{}.parquet", &name[..16]);
-            entries.push(table::write(to, path, String::new(), &schema, rows, cpu).await?);
+            let schema = rows.batch().schema();
+            entries.push(table::write(to, path, String::new(), &schema, vec![rows.into_batch()], cpu).await?);
         }
         Ok((entries, total(counts)))
     }

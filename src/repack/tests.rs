@@ -6,48 +6,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataset::DATASET_FILE;
-use crate::spec::{ModelsSpec, PipelineSpec, RunSpec};
 use crate::stage::ClipBatch;
 use crate::stage::shards::config::OutputSpec;
 use crate::stage::shards::testing::{Folders, Row, config, row, texts};
-use crate::storage::StorageSpec;
 
 /// A committed dataset of these rows, two to a shard, those that are dropped included.
 async fn dataset(rows: &[Row]) -> Folders {
     let folders = Folders::new();
     let output = OutputSpec { max_samples: 2, keep_dropped: true, ..config() };
     let receipt = Box::pin(folders.write(output.clone(), vec![folders.batch(rows)])).await;
-    commit_receipt(&folders, output, receipt).await;
+    folders.commit(output, receipt);
     folders
-}
-
-async fn commit_receipt(folders: &Folders, output: OutputSpec, receipt: crate::dataset::Receipt) {
-    let dataset = Dataset {
-        format: FORMAT,
-        simdrop: "0".to_owned(),
-        name: "test".to_owned(),
-        version: 1,
-        fingerprint: "f".to_owned(),
-        committed_at: "2026-01-01T00:00:00Z".to_owned(),
-        pipeline: PipelineSpec {
-            name: "test".to_owned(),
-            description: None,
-            sources: Vec::new(),
-            stages: Vec::new(),
-            output,
-            models: ModelsSpec::default(),
-            run: RunSpec::default(),
-            storage: StorageSpec::default(),
-        },
-        repacked: None,
-        counts: receipt.counts,
-        shards: receipt.shards,
-        dropped_shards: receipt.dropped_shards,
-        clips: vec![receipt.clips],
-        runs: Vec::new(),
-    };
-    let file = folders.dataset.path().join(DATASET_FILE);
-    std::fs::write(file, serde_json::to_vec(&dataset).unwrap()).unwrap();
 }
 
 /// `options` from one folder into the other.
@@ -134,7 +103,7 @@ async fn a_seed_gives_an_order_and_the_same_one_again() {
 async fn clips_that_were_never_written_are_counted() {
     let folders = Folders::new();
     let receipt = Box::pin(folders.write(config(), vec![folders.batch(&five())])).await;
-    commit_receipt(&folders, config(), receipt).await;
+    folders.commit(config(), receipt);
     let outcome = repack_into(&folders, &Folders::new(), keep("true")).await.unwrap();
     assert_eq!((outcome.not_stored, outcome.dataset.counts.kept), (1, 3));
     assert!(outcome.notes()[0].starts_with("1 clips match but are not in the shards"));

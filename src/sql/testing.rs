@@ -89,7 +89,8 @@ pub(crate) fn write_clips(folder: &Path, unit: &str, batch: &RecordBatch) -> Cli
     writer.write(batch).unwrap();
     writer.close().unwrap();
     let bytes = std::fs::metadata(folder.join(&path)).unwrap().len();
-    ClipsEntry { path, unit: unit.to_owned(), rows: batch.num_rows() as u64, bytes, blake3: String::new() }
+    let rows = batch.num_rows() as u64;
+    ClipsEntry { path, unit: unit.to_owned(), rows, counts: None, bytes, blake3: String::new() }
 }
 
 /// A dataset without a single clip.
@@ -114,6 +115,7 @@ pub(crate) fn empty() -> Dataset {
         dropped_shards: Vec::new(),
         clips: Vec::new(),
         runs: Vec::new(),
+        blake3: String::new(),
     }
 }
 

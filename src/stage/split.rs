@@ -172,7 +172,12 @@ impl SplitOperator {
     fn rows(&self, clip: &ClipBatch, info: &MediaInfo, windows: &[(f64, f64)]) -> Result<ClipBatch> {
         let copies = take_record_batch(clip.batch(), &UInt32Array::from(vec![0; windows.len()]))?;
         let parent = clip.text(schema::CLIP_ID)?.value(0);
-        let ids = windows.iter().map(|(start, end)| window_id(parent, *start, *end));
+        // A clip that is a window already stays the clip that it is: so one that failed further down can come again.
+        let own = clip.span(0)?;
+        let ids = windows.iter().map(|&(start, end)| match own == (Some(start), Some(end)) {
+            true => parent.to_owned(),
+            false => window_id(parent, start, end),
+        });
         let lengths: Vec<Option<f64>> = windows.iter().map(|(start, end)| Some(end - start)).collect();
         let mut columns = media(info, &lengths);
         columns.extend([

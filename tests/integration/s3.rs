@@ -53,6 +53,20 @@ fn a_bucket_gives_clips_and_takes_the_dataset() {
     assert_eq!(query(&server, "s3://data/out", "select * from clips").len(), 5);
     let dataset: Value = serde_json::from_slice(&std::fs::read(server.path("out/dataset.json")).unwrap()).unwrap();
     assert_eq!(dataset["version"], 2);
+    // It can be checked there.
+    expect_code(&run(&server, &["verify", "s3://data/out"]), 0);
+    // A clip that fails again leaves another version, and nothing beside it.
+    expect_code(&run(&server, &["run", &pipeline, "--progress", "none", "--retry-failed"]), 0);
+    let made = run(&server, &["verify", "s3://data/out"]);
+    expect_code(&made, 0);
+    assert!(stdout(&made).contains("version 3, 5 clips (4 kept, 0 dropped, 1 failed)"), "{}", stdout(&made));
+    let shard = server.path("out").join(dataset["shards"][0]["path"].as_str().unwrap());
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let made = run(&server, &["verify", "s3://data/out"]);
+    expect_code(&made, 1);
+    assert!(stdout(&made).contains("its bytes are not those that were written"), "{}", stdout(&made));
     // Secrets stay where they are.
     for secret in ["test-secret", "test-key"] {
         assert!(!dataset.to_string().contains(secret) && !stderr(&made).contains(secret));

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use crate::dataset::ClipsEntry;
+use crate::dataset::{ClipsEntry, Counts};
 use crate::error::{Error, Result};
 use crate::schema;
+use crate::stage::ClipBatch;
 use crate::stage::context::CpuPool;
 use crate::storage::Location;
 
@@ -30,13 +32,26 @@ pub(crate) async fn write(
 ) -> Result<ClipsEntry> {
     let schema = Arc::clone(schema);
     let (made, _) = cpu.run(move || encode(&schema, &rows)).await?;
-    let (bytes, rows, blake3) = made?;
-    let entry = ClipsEntry { path, unit, rows, bytes: bytes.len() as u64, blake3 };
+    let (bytes, counts, blake3) = made?;
+    let (rows, size) = (counts.clips, bytes.len() as u64);
+    let entry = ClipsEntry { path, unit, rows, counts: Some(counts), bytes: size, blake3 };
     root.join(&entry.path).write(bytes).await?;
     Ok(entry)
 }
 
-fn encode(schema: &SchemaRef, rows: &[RecordBatch]) -> Result<(Bytes, u64, String)> {
+/// All rows of a metadata file.
+pub(crate) async fn read(file: &Location) -> Result<RecordBatch> {
+    let bytes = file.read().await?;
+    let decode = move || {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()?;
+        let schema = reader.schema();
+        Ok::<_, Error>(concat_batches(&schema, &reader.collect::<Result<Vec<_>, _>>()?)?)
+    };
+    let read = tokio::task::spawn_blocking(decode).await.map_err(Error::internal)?;
+    read.map_err(|error| Error::State(format!("{} is damaged: {error}; `simdrop verify` says what to do", file.uri())))
+}
+
+fn encode(schema: &SchemaRef, rows: &[RecordBatch]) -> Result<(Bytes, Counts, String)> {
     let rows = sorted(&concat_batches(schema, rows)?)?;
     let level = ZstdLevel::try_new(3).map_err(Error::from)?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
@@ -44,7 +59,7 @@ fn encode(schema: &SchemaRef, rows: &[RecordBatch]) -> Result<(Bytes, u64, Strin
     writer.write(&rows)?;
     let bytes = writer.into_inner()?;
     let blake3 = blake3::hash(&bytes).to_hex().to_string();
-    Ok((bytes.into(), rows.num_rows() as u64, blake3))
+    Ok((bytes.into(), super::count(&ClipBatch::new(rows))?, blake3))
 }
 
 fn sorted(rows: &RecordBatch) -> Result<RecordBatch> {

@@ -12,8 +12,10 @@ use tempfile::TempDir;
 
 use super::config::{Cut, OutputSpec, Payload};
 use super::{ShardTarget, ShardWriter};
-use crate::dataset::Receipt;
+use crate::dataset::{DATASET_FILE, Dataset, Receipt, seal};
 use crate::schema;
+use crate::spec::PipelineSpec;
+use crate::sql::testing::empty;
 use crate::stage::testing::context;
 use crate::stage::{ClipBatch, StageTask};
 use crate::storage::Storage;
@@ -101,6 +103,22 @@ impl Folders {
             writer.write(clips, &task).await.unwrap();
         }
         writer.finish().await.unwrap()
+    }
+
+    /// Makes what a unit left behind the dataset.
+    pub(crate) fn commit(&self, output: OutputSpec, receipt: Receipt) -> Dataset {
+        let blank = empty();
+        let Receipt { unit: _, shards, dropped_shards, clips, counts } = receipt;
+        let pipeline = PipelineSpec { output, ..blank.pipeline.clone() };
+        let dataset = Dataset { pipeline, counts, shards, dropped_shards, clips: vec![clips], ..blank };
+        self.write_dataset(dataset)
+    }
+
+    /// Writes `dataset.json`, sealed.
+    pub(crate) fn write_dataset(&self, dataset: Dataset) -> Dataset {
+        let (dataset, bytes) = seal::seal(dataset).unwrap();
+        std::fs::write(self.dataset.path().join(DATASET_FILE), bytes).unwrap();
+        dataset
     }
 
     pub(crate) fn batch(&self, rows: &[Row]) -> ClipBatch {

@@ -85,6 +85,22 @@ async fn one_clip_becomes_several() {
 }
 
 #[tokio::test]
+async fn a_window_that_comes_again_stays_the_clip_that_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = make(folder.path(), "clip.mp4", "-c:v libx264 -pix_fmt yuv420p");
+    let rest = SplitConfig { length_s: 0.3, minimum_s: Some(0.1), ..half_seconds() };
+    for config in [half_seconds(), rest] {
+        let windows = split(config.clone(), &path, (None, None)).await;
+        for row in 0..windows.rows() {
+            let span = windows.span(row).unwrap();
+            let again = split(config.clone(), &path, span).await;
+            assert_eq!((again.rows(), again.span(0).unwrap()), (1, span));
+            assert_eq!(again.text(schema::CLIP_ID).unwrap().value(0), schema::CLIP_ID, "that of the row that came");
+        }
+    }
+}
+
+#[tokio::test]
 async fn too_short_is_dropped_and_unreadable_failed() {
     let folder = tempfile::tempdir().unwrap();
     let path = make(folder.path(), "clip.mp4", "-c:v libx264 -pix_fmt yuv420p");
