@@ -3,32 +3,36 @@
 //! Enters: paths and URIs as users write them. Leaves: a store and a path within it. A local path is a path as it is
 //! written, not a `file://` URL, wherever a person sees it.
 
+mod patient;
 mod remote;
 mod spec;
+mod upload;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use tokio_util::task::TaskTracker;
 
 pub use self::spec::StorageSpec;
+pub use self::upload::Upload;
 use crate::error::{Error, Result};
 
-/// How often a conditional put is tried again, which the stores' clients do not do, and the first pause in milliseconds.
+/// How often a conditional put is tried again, which the stores' clients do not do.
 const TRIES: u32 = 6;
-const PAUSE_MS: u64 = 50;
 
 /// The object stores of one process: a client for each bucket, made when it is first asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Storage {
     spec: StorageSpec,
     stores: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>,
+    /// Uploads that are being forgotten.
+    aborts: TaskTracker,
 }
 
 /// A place in a store: an object, or a folder of objects.
@@ -38,6 +42,7 @@ pub struct Location {
     store: Arc<dyn ObjectStore>,
     path: StorePath,
     local: Option<PathBuf>,
+    aborts: TaskTracker,
 }
 
 impl Storage {
@@ -58,7 +63,7 @@ impl Storage {
             Some((scheme, rest)) => {
                 let remote::Remote { base, path } = remote::parse(uri, scheme, rest)?;
                 let uri = uri.trim_end_matches('/').to_owned();
-                return Ok(Location { uri, store: self.store(&base)?, path, local: None });
+                return Ok(Location { uri, store: self.store(&base)?, path, local: None, aborts: self.aborts.clone() });
             }
         };
         let absolute = std::path::absolute(&local).map_err(Error::io("resolve", &local))?;
@@ -70,7 +75,13 @@ impl Storage {
             store: Arc::new(LocalFileSystem::new()),
             path,
             local: Some(absolute),
+            aborts: self.aborts.clone(),
         })
+    }
+
+    /// Waits until the stores have forgotten the uploads that were not finished; the end of a run.
+    pub async fn settle(&self) {
+        upload::settle(&self.aborts).await;
     }
 
     fn store(&self, base: &str) -> Result<Arc<dyn ObjectStore>> {
@@ -78,16 +89,10 @@ impl Storage {
         if let Some(store) = stores.get(base) {
             return Ok(Arc::clone(store));
         }
-        let store = remote::open(base, &self.spec)?;
+        let store: Arc<dyn ObjectStore> = Arc::new(patient::PatientStore(remote::open(base, &self.spec)?));
         stores.insert(base.to_owned(), Arc::clone(&store));
         Ok(store)
     }
-}
-
-/// Some number, another one each time: pauses of many processes should not end at once.
-fn chance() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// Whether a URI names something that is not on this machine's disk.
@@ -97,8 +102,17 @@ pub fn is_remote(uri: &str) -> bool {
 
 /// What tells a version of an object from others: the store's ETag, or time and size where it has none.
 pub fn object_version(object: &ObjectMeta) -> String {
-    let dated = || format!("{:x}-{:x}", object.last_modified.timestamp_micros(), object.size);
-    object.e_tag.clone().unwrap_or_else(dated)
+    object.e_tag.clone().unwrap_or_else(|| dated_version(object))
+}
+
+/// Time and size of an object, to the second as every answer of a store has them.
+fn dated_version(object: &ObjectMeta) -> String {
+    format!("{:x}-{:x}", object.last_modified.timestamp(), object.size)
+}
+
+/// Whether an object is of the version that a listing named; some listings have no ETags and some answers have.
+pub fn is_version(object: &ObjectMeta, listed: &str) -> bool {
+    object.e_tag.as_deref() == Some(listed) || dated_version(object) == listed
 }
 
 /// What tells a version of a file of this machine from others: when it was changed, and its size.
@@ -150,6 +164,7 @@ impl Location {
             store: Arc::clone(&self.store),
             path,
             local: self.local.as_ref().map(|local| local.join(relative)),
+            aborts: self.aborts.clone(),
         }
     }
 
@@ -173,6 +188,11 @@ impl Location {
         let payload = PutPayload::from_bytes(bytes.into());
         self.store.put(&self.path, payload).await.map_err(Error::storage("write", &self.uri))?;
         Ok(())
+    }
+
+    /// Begins to write an object in parts of `part` bytes; smaller ones go in one request.
+    pub fn upload(&self, part: usize) -> Upload {
+        Upload::new(self, part, self.aborts.clone())
     }
 
     /// Writes an object only where there is none yet; false where there is another one.
@@ -218,8 +238,7 @@ impl Location {
                 }
                 Err(object_store::Error::Generic { .. }) if self.local.is_none() && tries < TRIES => {
                     tries += 1;
-                    let most = PAUSE_MS << tries;
-                    tokio::time::sleep(Duration::from_millis(most / 2 + chance() % (most / 2))).await;
+                    patient::pause(tries).await;
                 }
                 Err(error) => return Err(Error::storage(action, &self.uri)(error)),
             }
@@ -235,11 +254,12 @@ impl Location {
         }
     }
 
-    /// The version of what lies here, as a listing says it; see [`object_version`] and [`file_version`].
-    pub fn version_of(&self, found: &ObjectMeta) -> String {
+    /// Whether what was found here is of the version that a listing named.
+    pub fn is_version(&self, found: &ObjectMeta, listed: &str) -> bool {
+        let nanoseconds = || found.last_modified.timestamp_nanos_opt().unwrap_or(0);
         match self.local {
-            Some(_) => format!("{:x}-{:x}", found.last_modified.timestamp_nanos_opt().unwrap_or(0), found.size),
-            None => object_version(found),
+            Some(_) => format!("{:x}-{:x}", nanoseconds(), found.size) == listed,
+            None => is_version(found, listed),
         }
     }
 

@@ -82,11 +82,13 @@ pub(super) async fn run_spec(
         stop: stop.clone(),
     };
     let show = display::show(progress, Arc::clone(&context), mode);
-    tokio::select! {
+    let outcome = tokio::select! {
         outcome = local::run(request) => outcome,
         () = show => Err(Error::internal("the display ended before the run")),
         error = interrupts(&stop, &context.cancel) => Err(error),
-    }
+    };
+    context.storage.settle().await;
+    outcome
 }
 
 /// Waits for Ctrl-C, or for a supervisor's SIGTERM, twice.

@@ -31,22 +31,22 @@ pub trait MediaSource: Debug + Send {
 /// The bytes at `location`, which have to be of the version that was `listed`, where one was. Blocks, so it belongs on a
 /// thread for blocking work; that thread has to be one of a Tokio runtime unless the location is a local path.
 pub fn open_source(location: &Location, listed: Option<&str>) -> Result<Box<dyn MediaSource>, VideoError> {
-    let (source, version): (Box<dyn MediaSource>, String) = match location.local() {
-        Some(path) => {
-            let source = FileSource::open(path)?;
-            let version = storage::file_version(&source.file.metadata()?);
-            (Box::new(source), version)
-        }
-        None => {
-            let source = StoreSource::open(location)?;
-            let version = source.version.clone();
-            (Box::new(source), version)
-        }
-    };
-    if listed.is_some_and(|listed| listed != version) {
-        return Err(VideoError::Changed);
+    if let Some(path) = location.local() {
+        let source = FileSource::open(path)?;
+        let version = storage::file_version(&source.file.metadata()?);
+        return if listed.is_some_and(|listed| listed != version) {
+            Err(VideoError::Changed)
+        } else {
+            Ok(Box::new(source))
+        };
     }
-    Ok(source)
+    for _ in 0..LOOKS {
+        let source = StoreSource::open(location)?;
+        if listed.is_none_or(|listed| storage::is_version(&source.meta, listed)) {
+            return Ok(Box::new(source));
+        }
+    }
+    Err(VideoError::Changed)
 }
 
 /// A file of this machine.
@@ -103,6 +103,8 @@ impl MediaSource for BytesSource {
     }
 }
 
+/// How often a store is asked for an object's version before it is taken for another one than was listed.
+const LOOKS: usize = 3;
 /// Bytes of one request to an object store.
 const BLOCK: u64 = 1 << 20;
 /// Blocks that are kept: a small object is fetched once although it is read twice, to plan and to decode.
@@ -117,9 +119,7 @@ pub struct StoreSource {
     runtime: tokio::runtime::Handle,
     store: Arc<dyn ObjectStore>,
     path: object_store::path::Path,
-    length: u64,
-    version: String,
-    etag: Option<String>,
+    meta: ObjectMeta,
     /// The latest blocks, the last used one last.
     blocks: Vec<(u64, Bytes)>,
     /// Blocks on their way.
@@ -139,9 +139,7 @@ impl StoreSource {
             runtime,
             store,
             path: location.path().clone(),
-            length: meta.size,
-            version: storage::object_version(&meta),
-            etag: meta.e_tag,
+            meta,
             blocks: Vec::from_iter(first.map(|first| (0, first))),
             ahead: Vec::new(),
             last: 0,
@@ -171,7 +169,7 @@ impl StoreSource {
             for next in number + 1..=number + AHEAD {
                 let is_known = self.blocks.iter().any(|(have, _)| *have == next)
                     || self.ahead.iter().any(|(coming, _)| *coming == next);
-                if next * BLOCK < self.length && !is_known {
+                if next * BLOCK < self.meta.size && !is_known {
                     let request = self.fetch(next);
                     self.ahead.push((next, request));
                 }
@@ -181,9 +179,10 @@ impl StoreSource {
     }
 
     fn fetch(&self, number: u64) -> AbortOnDropHandle<object_store::Result<Bytes>> {
-        let range = number * BLOCK..((number + 1) * BLOCK).min(self.length);
+        let range = number * BLOCK..((number + 1) * BLOCK).min(self.meta.size);
         let (store, path, length) = (Arc::clone(&self.store), self.path.clone(), range.end - range.start);
-        let options = GetOptions { range: Some(range.into()), if_match: self.etag.clone(), ..GetOptions::default() };
+        let options =
+            GetOptions { range: Some(range.into()), if_match: self.meta.e_tag.clone(), ..GetOptions::default() };
         AbortOnDropHandle::new(self.runtime.spawn(async move {
             let bytes = store.get_opts(&path, options).await?.bytes().await?;
             if bytes.len() as u64 == length {
@@ -215,11 +214,11 @@ async fn open(
 
 impl MediaSource for StoreSource {
     fn len(&self) -> u64 {
-        self.length
+        self.meta.size
     }
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        if offset >= self.length {
+        if offset >= self.meta.size {
             return Ok(0);
         }
         let block = self.block(offset / BLOCK)?;

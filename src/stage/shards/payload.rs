@@ -126,7 +126,7 @@ async fn whole_file(location: Location, listed: Option<String>) -> Result<Conten
     if size == 0 {
         return Err("the file is empty".to_owned());
     }
-    if listed.is_some_and(|listed| listed != location.version_of(&opened.meta)) {
+    if listed.is_some_and(|listed| !location.is_version(&opened.meta, &listed)) {
         return Err(VideoError::Changed.to_string());
     }
     if size > WHOLE {

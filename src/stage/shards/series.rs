@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use object_store::buffered::BufWriter;
 use object_store::{GetOptions, GetRange};
-use tokio::io::AsyncWriteExt;
 
 use super::sample;
 use crate::dataset::ShardEntry;
 use crate::error::{Error, Result};
 use crate::stage::context::CpuPool;
-use crate::storage::Location;
+use crate::storage::{Location, Upload};
 
 /// Bytes that are read, copied or hashed at once.
 pub(crate) const CHUNK: usize = 4 << 20;
@@ -220,7 +218,7 @@ impl Series {
     async fn close(&mut self) -> Result<()> {
         let Some(mut shard) = self.open.take() else { return Ok(()) };
         self.busy += shard.put(vec![Bytes::from_static(sample::END)], &self.cpu).await?;
-        shard.upload.shutdown().await.map_err(|error| shard.fault(error))?;
+        shard.upload.finish().await?;
         self.done.push(ShardEntry {
             path: shard.path.to_string(),
             unit: self.unit.clone(),
@@ -232,14 +230,13 @@ impl Series {
     }
 }
 
-/// A shard that is being written. Dropping it drops the upload, which leaves nothing behind on a disk; object stores
-/// keep the parts of an upload out of sight until their own rule clears them away.
+/// A shard that is being written. Dropping it drops the upload, which leaves nothing behind.
 #[derive(Debug)]
 struct OpenShard {
     path: Arc<str>,
     location: Location,
     part: usize,
-    upload: BufWriter,
+    upload: Upload,
     /// Boxed, since it is large and moves between threads.
     hasher: Box<blake3::Hasher>,
     bytes: u64,
@@ -248,16 +245,8 @@ struct OpenShard {
 
 impl OpenShard {
     fn new(location: Location, path: Arc<str>, part: usize) -> Self {
-        let upload = upload(&location, part);
+        let upload = location.upload(part);
         Self { path, location, part, upload, hasher: Box::default(), bytes: 0, samples: 0 }
-    }
-
-    fn fault(&self, error: std::io::Error) -> Error {
-        let source = error.downcast().unwrap_or_else(|error: std::io::Error| object_store::Error::Generic {
-            store: "upload",
-            source: Box::new(error),
-        });
-        Error::storage("write", self.location.uri())(source)
     }
 
     /// Writes bytes without a copy; returns the processor time.
@@ -321,7 +310,7 @@ impl OpenShard {
     async fn send(&mut self, pieces: Vec<Bytes>) -> Result<()> {
         for piece in pieces {
             self.bytes += piece.len() as u64;
-            self.upload.put(piece).await.map_err(Error::storage("write", self.location.uri()))?;
+            self.upload.put(piece).await?;
         }
         Ok(())
     }
@@ -332,11 +321,9 @@ impl OpenShard {
     /// the same name. This is rare: a large file that cannot be read to its end.
     async fn roll_back(mut self: Box<Self>, bytes: u64, hasher: Box<blake3::Hasher>) -> Result<Option<Box<Self>>> {
         if bytes == 0 {
-            self.upload.abort().await.map_err(Error::storage("abort", self.location.uri()))?;
             return Ok(None);
         }
-        self.upload.shutdown().await.map_err(|error| self.fault(error))?;
-        self.upload = upload(&self.location, self.part);
+        std::mem::replace(&mut self.upload, self.location.upload(self.part)).finish().await?;
         self.bytes = 0;
         let spoiled = FileRange { location: self.location.clone(), start: 0, end: bytes, etag: None };
         while self.bytes < bytes {
@@ -349,9 +336,4 @@ impl OpenShard {
         self.hasher = hasher;
         Ok(Some(self))
     }
-}
-
-fn upload(location: &Location, part: usize) -> BufWriter {
-    // Two parts at once hide the latency of a store; more would only hold more memory.
-    BufWriter::with_capacity(Arc::clone(location.store()), location.path().clone(), part).with_max_concurrency(2)
 }
