@@ -3,6 +3,7 @@
 pub mod local;
 pub mod prepare;
 pub mod retry;
+mod watchdog;
 
 use std::sync::Arc;
 

@@ -15,15 +15,15 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::ArrowWriter;
 
-use super::retry::{self, Again};
-use super::{RunOutcome, RunRequest, prepare};
+use super::retry;
+use super::{RunOutcome, RunRequest, prepare, watchdog};
 use crate::commit::{self, OutputLock};
 use crate::dataset::{Counts, Dataset, Receipt, RunEntry};
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, Unit};
 use crate::plan::{self, sink_exec};
 use crate::progress::Progress;
-use crate::spec::{MaxFailures, PipelineSpec};
+use crate::spec::PipelineSpec;
 use crate::stage::StageContext;
 use crate::storage::Location;
 
@@ -87,15 +87,16 @@ pub async fn run(request: RunRequest) -> Result<RunOutcome> {
     }
     let plan = plan::build(&spec, &fingerprint, &manifest.schema, &root, files)?;
     let task = session(&context, &progress, &root)?.task_ctx();
-    let limit = failure_limit(&spec, manifest.clips(), receipts.values().chain(tried.values()), &again);
+    let limit = watchdog::failure_limit(&spec, manifest.clips(), receipts.values().chain(tried.values()), &again);
+    let stall = Duration::from_secs(spec.run.stall_timeout_s);
     let done = tokio::select! {
         done = execute(&plan, &task, &stop, prepare::threads(&spec).max(2)) => done,
-        error = watch(&progress, limit, &context.cancel) => Err(error),
+        error = watchdog::watch(&progress, limit, stall, &context.cancel) => Err(error),
     };
     // Threads that still compute look at this and end.
     context.cancel.cancel();
     let done = done?;
-    check_failures(&progress, limit)?;
+    watchdog::check_failures(&progress, limit)?;
     let counts = done.iter().fold(Counts::default(), |mut sum, receipt| {
         sum.add(receipt.counts);
         sum
@@ -174,63 +175,4 @@ async fn execute(
         .buffer_unordered(at_once)
         .try_concat()
         .await
-}
-
-/// Most failed clips of this run, given those of the units that were done before, but for clips that are run again.
-fn failure_limit<'a>(
-    spec: &PipelineSpec,
-    clips: usize,
-    before: impl Iterator<Item = &'a Receipt>,
-    again: &[Again],
-) -> Option<FailureLimit> {
-    let limit = spec.run.max_failures?;
-    let allowed = match limit {
-        MaxFailures::Count(count) => count,
-        MaxFailures::Share(share) => (share * clips as f64).floor() as u64,
-    };
-    let before: u64 = before.map(|receipt| receipt.counts.failed).sum();
-    let before = before.saturating_sub(again.iter().map(Again::clips).sum());
-    Some(FailureLimit { allowed, before, limit })
-}
-
-/// How many clips may fail.
-#[derive(Debug, Clone, Copy)]
-struct FailureLimit {
-    allowed: u64,
-    /// Those of the units that were done before.
-    before: u64,
-    limit: MaxFailures,
-}
-
-/// Ends when too many clips have failed, or when everything is to stop.
-async fn watch(
-    progress: &Progress,
-    limit: Option<FailureLimit>,
-    cancel: &tokio_util::sync::CancellationToken,
-) -> Error {
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return Error::Cancelled,
-            () = tokio::time::sleep(Duration::from_millis(50)) => {}
-        }
-        if let Err(error) = check_failures(progress, limit) {
-            return error;
-        }
-    }
-}
-
-fn check_failures(progress: &Progress, limit: Option<FailureLimit>) -> Result<()> {
-    let Some(FailureLimit { allowed, before, limit }) = limit else { return Ok(()) };
-    let failed = before + progress.stages().iter().map(|stage| stage.failed).sum::<u64>();
-    if failed <= allowed {
-        return Ok(());
-    }
-    let limit = match limit {
-        MaxFailures::Count(count) => count.to_string(),
-        MaxFailures::Share(share) => format!("{} %", share * 100.0),
-    };
-    Err(Error::State(format!(
-        "{failed} clips have failed, run.max_failures allows {limit}; the units that are done are kept: mend the clips or \
-         raise the limit, and run again"
-    )))
 }

@@ -15,7 +15,8 @@ use crate::stage::shards::config::OutputSpec;
 pub fn fingerprint(spec: &PipelineSpec, files: impl IntoIterator<Item = (String, String)>) -> Result<String> {
     let PipelineSpec { name, description: _, sources: _, stages, output, models: _, run, storage: _ } = spec;
     let OutputSpec { path: _, payload, cut, frames, keep_dropped, max_samples, max_bytes } = output;
-    let RunSpec { memory_limit: _, threads: _, clips_per_unit, max_failures: _, isolation: _ } = run;
+    let RunSpec { memory_limit: _, threads: _, clips_per_unit, max_failures: _, isolation: _, stall_timeout_s: _ } =
+        run;
     let mut files: Vec<(String, String)> = files.into_iter().collect();
     files.sort();
     let identity = json!({

@@ -156,11 +156,22 @@ pub struct RunSpec {
     pub max_failures: Option<MaxFailures>,
     /// Where FFmpeg reads the clips.
     pub isolation: Isolation,
+    /// Seconds without a clip that gets through any stage, after which the run ends and names the stage that holds clips.
+    /// More than any limit on a single clip, and than the time that a GPU takes to prepare a model.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub stall_timeout_s: u64,
 }
 
 impl Default for RunSpec {
     fn default() -> Self {
-        Self { memory_limit: None, threads: None, clips_per_unit: 32, max_failures: None, isolation: Isolation::None }
+        Self {
+            memory_limit: None,
+            threads: None,
+            clips_per_unit: 32,
+            max_failures: None,
+            isolation: Isolation::None,
+            stall_timeout_s: 1800,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use s3s::Body;
 use s3s::service::S3Service;
 use serde_json::Value;
 
-use super::program::{DECODE, Workplace, command, expect_code, root};
+use super::program::{DECODE, Workplace, command, expect_code, root, stderr};
 use super::s3_server::S3Server;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     Slow,
     /// The version of an object is another one than it has.
     WrongEtag,
+    /// A video is never sent.
+    Hang,
 }
 
 const ALL: &[Fault] = &[
@@ -113,6 +115,10 @@ impl Faults {
             Fault::Stall => {
                 tokio::time::sleep(Duration::from_secs(3)).await;
                 Err("stalled".into())
+            }
+            Fault::Hang if is_video => {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                Err("hung".into())
             }
             Fault::WrongEtag if is_read => {
                 let mut response = served(&service, request).await?;
@@ -231,4 +237,24 @@ fn an_object_that_changes_under_a_run_fails_and_says_so() {
     assert_eq!(rows[0]["fate"], "kept", "{rows:?}");
     assert_eq!(rows[1]["fate"], "failed", "{rows:?}");
     assert!(rows[1]["fate_reason"].as_str().unwrap().contains("changed since it was listed"), "{rows:?}");
+}
+
+#[test]
+fn a_run_that_stands_still_ends_and_names_the_stage() {
+    let faults = Faults::new(&[Fault::Hang]);
+    faults.share.store(100, Ordering::Relaxed);
+    let (server, place) = (S3Server::start_with(faults), Workplace::new());
+    server.put("clips/a.mp4", &root().join("data/clips/real/carphone.mp4"));
+    let yaml = format!(
+        "name: test\nsources: [{{path: 's3://data/clips', kind: real}}]\nstages:\n{DECODE}\n\
+         storage: {{timeout_s: 3600}}\nrun: {{stall_timeout_s: 2}}\noutput: {{path: '{}'}}\n",
+        place.text("out")
+    );
+    std::fs::write(place.path("pipeline.yaml"), yaml).unwrap();
+    let started = std::time::Instant::now();
+    let mut call = command(&["run", &place.text("pipeline.yaml"), "--progress", "none"]);
+    let ended = call.envs(server.environment()).output().unwrap();
+    expect_code(&ended, 1);
+    assert!(stderr(&ended).contains("stage decode holds 1 clips"), "{}", stderr(&ended));
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
