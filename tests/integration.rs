@@ -4,6 +4,7 @@
 
 mod integration {
     mod cli;
+    mod crash;
     mod evaluate;
     mod faults;
     mod isolation;

@@ -31,6 +31,27 @@ pub(crate) struct Faults {
     counts: Arc<Mutex<BTreeMap<Fault, u64>>>,
     /// Called once, before the first video is read.
     before_read: Arc<Mutex<Option<Box<dyn Fn() + Send>>>>,
+    /// Whom to kill, and when.
+    pub(crate) trap: Arc<Mutex<Option<Trap>>>,
+}
+
+/// Kills a program at an exact moment of what it asks of the store.
+pub(crate) struct Trap {
+    pub(crate) victim: std::process::Child,
+    /// At the `number`th request of this method, from 1, whose path has this part.
+    pub(crate) method: Method,
+    pub(crate) part: &'static str,
+    pub(crate) number: u64,
+    /// The request is served first; the answer is lost.
+    pub(crate) after: bool,
+}
+
+impl Trap {
+    fn is_sprung(&mut self, request: &Request<Incoming>) -> bool {
+        let is_meant = *request.method() == self.method && request.uri().path().contains(self.part) && self.number > 0;
+        self.number -= u64::from(is_meant);
+        is_meant && self.number == 0
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +99,7 @@ impl Faults {
             requests: Arc::default(),
             counts: Arc::default(),
             before_read: Arc::default(),
+            trap: Arc::default(),
         }
     }
 
@@ -100,6 +122,16 @@ impl Faults {
             && let Some(hook) = self.before_read.lock().unwrap().take()
         {
             hook();
+        }
+        let sprung = self.trap.lock().unwrap().as_mut().is_some_and(|trap| trap.is_sprung(&request));
+        if sprung {
+            if self.trap.lock().unwrap().as_ref().is_some_and(|trap| trap.after) {
+                served(&service, request).await?;
+            }
+            if let Some(trap) = &mut *self.trap.lock().unwrap() {
+                trap.victim.kill()?;
+            }
+            return Err("killed".into());
         }
         let Some(fault) = self.next() else { return served(&service, request).await };
         *self.counts.lock().unwrap().entry(fault).or_default() += 1;
@@ -164,7 +196,7 @@ async fn in_pieces(response: Response<Body>, is_cut: bool) -> Result<Response<Bo
 }
 
 /// Shards by name with what is in them, and the rows, without what differs from run to run.
-fn dataset(server: &S3Server, name: &str) -> (BTreeMap<String, blake3::Hash>, Vec<Value>) {
+pub(crate) fn dataset(server: &S3Server, name: &str) -> (BTreeMap<String, blake3::Hash>, Vec<Value>) {
     let shards = std::fs::read_dir(server.path(name).join("shards")).unwrap().map(|entry| {
         let path = entry.unwrap().path();
         (path.file_name().unwrap().to_string_lossy().into_owned(), blake3::hash(&std::fs::read(&path).unwrap()))
