@@ -6,6 +6,7 @@ mod integration {
     mod cli;
     mod evaluate;
     mod faults;
+    mod fuzz;
     mod isolation;
     mod program;
     mod render;
