@@ -4,8 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 # The tests need the ffmpeg command as well.
-test test-rust test-python mutants: SETUP_FOR := test
-.PHONY: help setup blender models build demo reference ablations judge test test-rust test-python mutants bench lint schemas clean
+test test-rust test-python mutants fuzz: SETUP_FOR := test
+.PHONY: help setup blender models build demo reference ablations judge test test-rust test-python mutants fuzz bench lint schemas clean
 
 # A library of your own, such as that of the wheel onnxruntime-gpu, goes before the one that `make setup` fetches.
 export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so
@@ -58,6 +58,9 @@ test-python: build ## read what simdrop wrote with other programs: webdataset, P
 
 mutants: build ## 10,000 damaged clips through a pipeline: no crash, no hang, no leak, every clip accounted for; two minutes
 	@scripts/mutants.sh 10000
+
+fuzz: setup ## fuzz the reading of clips for two hours (FUZZ_SECONDS=3600 for each target); needs no nightly toolchain
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 bench: build ## criterion benches, then the throughput of the demo by stage beside the limits of this machine
 	@$(CARGO) bench --locked

@@ -21,4 +21,5 @@ target/release/simdrop run pipelines/demo.yaml --set "output.path=$work/demo" --
 "$python" tests/python/check_shards.py "$work/demo"
 "$python" tests/python/check_hostile.py
 "$python" tests/python/check_mutants.py --count 300
+"$python" tests/python/check_mutants.py --count 60 --seed 2 --isolation process
 "$python" tests/python/kill_resume.py --clips 24 --kills 4

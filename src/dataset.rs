@@ -223,6 +223,13 @@ impl Dataset {
                 file.uri()
             ))
         })?;
+        if let Some(outside) = dataset.paths().find(|path| !stays_below(path)) {
+            return Err(Error::State(format!(
+                "{} lists {outside:?}, which does not lie below its folder: simdrop never writes that; do not trust this \
+                 dataset",
+                file.uri()
+            )));
+        }
         if dataset.format > FORMAT {
             return Err(Error::State(format!(
                 "{} has format {}, this simdrop reads up to {FORMAT}: use a newer one",
@@ -250,6 +257,12 @@ impl Dataset {
         self.clips.iter().filter_map(receipt).collect()
     }
 
+    /// Paths of all files that it lists.
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        let shards = self.shards.iter().chain(&self.dropped_shards).map(|shard| shard.path.as_str());
+        shards.chain(self.clips.iter().map(|clips| clips.path.as_str()))
+    }
+
     /// Reads the dataset at `root`, which has to be there.
     pub async fn require(root: &Location) -> Result<Self> {
         Self::read(root).await?.ok_or_else(|| {
@@ -258,5 +271,37 @@ impl Dataset {
                 root.uri()
             ))
         })
+    }
+}
+
+/// Whether a path, taken from a folder, leads to something in it.
+fn stays_below(path: &str) -> bool {
+    !path.contains(['\\', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Storage;
+
+    #[test]
+    fn paths_that_leave_the_folder() {
+        assert!(stays_below("shards/a-000000.tar") && stays_below("clips/..a.parquet"));
+        for path in ["", "/etc/passwd", "../a", "shards/../../a", "shards/..", "./a", "a//b", "a\\..\\b", "a\0b"] {
+            assert!(!stays_below(path), "{path:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dataset_that_lists_files_of_others_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Storage::default().locate(folder.path().to_str().unwrap()).unwrap();
+        let dataset = crate::sql::testing::write(folder.path());
+        assert!(Dataset::read(&root).await.unwrap().is_some());
+        let mut text = serde_json::to_value(&dataset).unwrap();
+        text["clips"][0]["path"] = "../../secret.parquet".into();
+        std::fs::write(folder.path().join(DATASET_FILE), text.to_string()).unwrap();
+        let error = Dataset::read(&root).await.unwrap_err().to_string();
+        assert!(error.contains("../../secret.parquet"), "{error}");
     }
 }

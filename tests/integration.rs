@@ -7,6 +7,7 @@ mod integration {
     mod crash;
     mod evaluate;
     mod faults;
+    mod fuzz;
     mod isolation;
     mod program;
     mod render;

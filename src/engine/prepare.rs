@@ -49,8 +49,10 @@ pub fn context(spec: &PipelineSpec) -> Result<Arc<StageContext>> {
     Ok(Arc::new(match spec.run.isolation {
         Isolation::None => context,
         Isolation::Process => {
-            // As many as the decode stage has clips in hand.
-            let pool = WorkerPool::of_this_program(memory as u64, 2 * threads(spec));
+            // As many as the decode stages of the work units that run at once have clips in hand: starting one costs more
+            // than reading a small clip.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let pool = WorkerPool::of_this_program(memory as u64, 2 * cores * threads(spec).max(2));
             context.with_videos(Videos::isolated(pool.map_err(Error::io("find", "the program itself"))?))
         }
     }))

@@ -31,7 +31,12 @@ pub fn exact(size: ByteSize) -> String {
 
 /// Reads a size.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
-    ByteSize::deserialize(deserializer)
+    ByteSize::deserialize(deserializer).and_then(bounded)
+}
+
+/// What does not fit into 64 bits is read as the largest number that does.
+fn bounded<E: serde::de::Error>(size: ByteSize) -> Result<ByteSize, E> {
+    if size.as_u64() == u64::MAX { Err(E::custom("this size is too large; no machine has 16 EiB")) } else { Ok(size) }
 }
 
 /// Writes a size exactly.
@@ -50,7 +55,7 @@ pub mod optional {
 
     /// Reads a size, or none.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
-        Option::<ByteSize>::deserialize(deserializer)
+        Option::<ByteSize>::deserialize(deserializer)?.map(super::bounded).transpose()
     }
 
     /// Writes a size exactly, or none.

@@ -67,11 +67,14 @@ impl miette::Diagnostic for Diagnostic {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.place.as_ref().map(|place| place.source.as_ref() as &dyn SourceCode)
+        self.place
+            .as_ref()
+            .filter(|place| place.line_length() <= MOST_LINE)
+            .map(|place| place.source.as_ref() as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let place = self.place.as_ref()?.first_line();
+        let place = self.place.as_ref().filter(|place| place.line_length() <= MOST_LINE)?.first_line();
         Some(Box::new(std::iter::once(LabeledSpan::new(None, place.span.start, place.span.len()))))
     }
 }
@@ -113,12 +116,15 @@ impl Diagnostics {
         &self.0
     }
 
-    /// All mistakes with the lines that they stand on, and how many they are.
+    /// The first mistakes with the lines that they stand on, and how many there are.
     pub fn render(&self, look: Look) -> String {
         let mut text = String::new();
-        for diagnostic in &self.0 {
+        for diagnostic in self.0.iter().take(MOST_SHOWN) {
             text.push_str(&Rendered { diagnostic, look }.to_string());
             text.push('\n');
+        }
+        if let Some(more) = self.0.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0) {
+            text.push_str(&format!("  and {more} more\n\n"));
         }
         let mut names: Vec<&str> = Vec::new();
         for name in self.0.iter().filter_map(|one| one.place.as_ref()).map(|place| place.source.name()) {
@@ -135,6 +141,11 @@ impl Diagnostics {
         text
     }
 }
+
+/// Most mistakes that are drawn; each takes a pass over the file.
+const MOST_SHOWN: usize = 50;
+/// Most bytes of a line that is drawn.
+const MOST_LINE: usize = 4096;
 
 /// Name that options of the command line have as a source.
 pub(crate) const OPTIONS: &str = "command line";

@@ -1,6 +1,8 @@
 //! From a file to a pipeline (or another document of ours), or to everything that is wrong with it.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -76,7 +78,12 @@ pub fn load<T: Document>(
     environment: &Environment<'_>,
 ) -> Result<Loaded<T>, Diagnostics> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| Diagnostic::new(format!("cannot read {name}: {error}")))?;
+    let bytes = read(path).map_err(|error| Diagnostic::new(format!("cannot read {name}: {error}")))?;
+    if bytes.len() > yaml::MOST_BYTES {
+        let message = format!("{name} has more than {} bytes, which {} never has", yaml::MOST_BYTES, T::NAME);
+        let help = "name the right file; a list of clips belongs into a CSV, JSONL or Parquet file";
+        return Err(Diagnostic::new(message).help(help).into());
+    }
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -90,6 +97,13 @@ pub fn load<T: Document>(
         }
     };
     parse(path, text, sets, environment)
+}
+
+/// The bytes of a file, or one more of them than a file may have.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(yaml::MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads the document in `text`, which is called `path`, with `sets` (`KEY=VALUE`) put over it.

@@ -40,6 +40,15 @@ impl Place {
         }
     }
 
+    /// Bytes of the longest of the lines that would be drawn: those on which it starts and those around them.
+    pub(crate) fn line_length(&self) -> usize {
+        let text = self.source.inner();
+        let (before, after) = text.split_at_checked(self.span.start).unwrap_or((text, ""));
+        let behind = before.rsplit('\n').take(2).map(str::len);
+        let ahead = after.split('\n').take(2).map(str::len);
+        behind.chain(ahead).max().unwrap_or(0)
+    }
+
     /// Line and column, from 1.
     pub(crate) fn line_column(&self) -> (usize, usize) {
         let before = self.source.inner().get(..self.span.start).unwrap_or_default();
@@ -99,12 +108,16 @@ impl Node {
         }
     }
 
-    /// Number of values in the tree.
-    pub(crate) fn size(&self) -> usize {
-        1 + match &self.value {
-            Value::List(items) => items.iter().map(Self::size).sum(),
-            Value::Map(entries) => entries.iter().map(|entry| entry.value.size()).sum(),
-            _ => 0,
+    /// Number of values in the tree, and of bytes of text.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let add = |(values, text): (usize, usize), (more, longer): (usize, usize)| (values + more, text + longer);
+        match &self.value {
+            Value::List(items) => items.iter().map(Self::size).fold((1, 0), add),
+            Value::Map(entries) => {
+                entries.iter().map(|entry| add(entry.value.size(), (0, entry.key.len()))).fold((1, 0), add)
+            }
+            Value::Text(text) => (1, text.len()),
+            _ => (1, 0),
         }
     }
 

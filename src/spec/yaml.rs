@@ -1,6 +1,7 @@
 //! From YAML text to a tree with places.
 //!
-//! What enters is untrusted as to its size: length, depth and the number of values, with aliases expanded, are bounded.
+//! What enters is untrusted as to its size: length, depth, and the number of values and the bytes of text with aliases
+//! expanded are bounded.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,8 +11,10 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use super::diagnostics::{Diagnostic, OPTIONS};
 use super::tree::{Entry, Node, Place, Source, Value};
 
-/// Most bytes of a pipeline file.
-const MOST_BYTES: usize = 4 << 20;
+/// Most bytes of a file.
+pub(crate) const MOST_BYTES: usize = 4 << 20;
+/// Most bytes of text in a file, that which aliases repeat included.
+const MOST_TEXT: usize = 4 * MOST_BYTES;
 /// Most values in a file, those that aliases repeat included.
 const MOST_VALUES: usize = 50_000;
 /// Most levels of maps and lists.
@@ -33,6 +36,7 @@ pub(crate) fn parse(source: &Source, range: Range<usize>) -> Result<Option<Node>
         offset: range.start,
         anchors: HashMap::new(),
         values: 0,
+        text: 0,
         mistakes: Vec::new(),
     };
     let root = match builder.document() {
@@ -49,8 +53,10 @@ struct Builder<'a> {
     events: Parser<'a, StrInput<'a>>,
     source: &'a Source,
     offset: usize,
-    anchors: HashMap<usize, (Node, usize)>,
+    /// What anchors stand for, with its values and bytes of text.
+    anchors: HashMap<usize, (Node, (usize, usize))>,
     values: usize,
+    text: usize,
     mistakes: Vec<Diagnostic>,
 }
 
@@ -91,9 +97,10 @@ impl<'a> Builder<'a> {
 
     fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node, Fatal> {
         let place = self.place(span);
-        self.count(1, &place)?;
+        self.count((1, 0), &place)?;
         let (node, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
+                self.count((0, text.len()), &place)?;
                 let plain = style == ScalarStyle::Plain;
                 let mut node = Node::new(self.scalar(&text, plain, tag.as_deref(), &place), place);
                 node.plain = plain;
@@ -132,6 +139,8 @@ impl<'a> Builder<'a> {
 
     fn map(&mut self, mut place: Place) -> Result<Node, Fatal> {
         let mut entries: Vec<Entry> = Vec::new();
+        // Places in `entries`: a map may have very many.
+        let mut known: HashMap<String, usize> = HashMap::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
@@ -140,7 +149,10 @@ impl<'a> Builder<'a> {
             }
             let at = self.place(span);
             let key = match event {
-                Event::Scalar(text, ..) => Some(text.into_owned()),
+                Event::Scalar(text, ..) => {
+                    self.count((0, text.len()), &at)?;
+                    Some(text.into_owned())
+                }
                 event => {
                     self.node(event, span)?;
                     self.mistakes.push(
@@ -156,7 +168,7 @@ impl<'a> Builder<'a> {
             if value.place.span.is_empty() {
                 value.place = at.clone();
             }
-            if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+            if let Some(first) = known.get(&key).and_then(|first| entries.get(*first)) {
                 let (line, _) = first.place.line_column();
                 self.mistakes.push(
                     Diagnostic::at(at, format!("`{key}` is given twice"))
@@ -164,6 +176,7 @@ impl<'a> Builder<'a> {
                 );
                 continue;
             }
+            known.insert(key.clone(), entries.len());
             entries.push(Entry { key, place: at, value });
         }
     }
@@ -181,12 +194,16 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn count(&mut self, values: usize, place: &Place) -> Result<(), Fatal> {
+    fn count(&mut self, (values, text): (usize, usize), place: &Place) -> Result<(), Fatal> {
         self.values += values;
-        if self.values <= MOST_VALUES {
+        self.text += text;
+        let message = if self.values > MOST_VALUES {
+            format!("the file holds more than {MOST_VALUES} values, with all that aliases repeat")
+        } else if self.text > MOST_TEXT {
+            format!("the file holds more than {MOST_TEXT} bytes of text, with all that aliases repeat")
+        } else {
             return Ok(());
-        }
-        let message = format!("the file holds more than {MOST_VALUES} values, with all that aliases repeat");
+        };
         Err(Diagnostic::at(place.first_line(), message)
             .help("write a list of clips as a CSV, JSONL or Parquet file")
             .into())

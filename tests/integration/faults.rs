@@ -1,5 +1,7 @@
 //! Bad clips: each is one failed row with a reason, and the run goes on.
 
+use std::path::Path;
+
 use super::program::{DECODE, OUTPUT, Workplace, expect_code, stderr};
 
 fn bytes(shipped: &str) -> Vec<u8> {
@@ -66,4 +68,58 @@ fn frames_past_the_memory_limit_fail_with_both_numbers() {
     let pipeline = place.pipeline("  - decode: {}", "output: {path: unset}\nrun: {memory_limit: 64MiB}");
     expect_code(&place.run(&pipeline, "out"), 0);
     assert!(reason(&place, "a.mp4").contains("memory_limit"));
+}
+
+/// Every file below a folder, relative to it.
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => found.push(entry.path().strip_prefix(folder).unwrap().display().to_string()),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn names_from_outside_never_leave_the_output() {
+    let workplace = Workplace::new();
+    let names = ["..mp4", "..%2F..%2Fescaped.mp4", "back\\..\\slash.mp4", "$(touch escaped).mp4"];
+    for name in names {
+        workplace.clip("carphone.mp4", name);
+    }
+    let mut list = String::from("uri,clip_id,key,shard,unit,caption\n");
+    for name in names {
+        list += &format!("clips/{name},../../escaped,../escaped,../escaped.tar,../../unit,\"../escaped\"\n");
+    }
+    std::fs::write(workplace.path("list.csv"), list).unwrap();
+    let yaml =
+        format!("name: test\nsources: [{{list: {}, kind: real}}]\noutput: {{path: x}}\n", workplace.text("list.csv"));
+    std::fs::write(workplace.path("list.yaml"), yaml).unwrap();
+    let before: Vec<String> = files_below(&workplace.path(""));
+    let output = workplace.run(&workplace.text("list.yaml"), "out");
+    expect_code(&output, 0);
+    let after = files_below(&workplace.path(""));
+    assert!(after.iter().all(|file| before.contains(file) || file.starts_with("out/")), "{after:?}");
+    for row in workplace.query("out", "select clip_id, key, shard, fate, list_key from clips") {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        assert_eq!((text("fate").as_str(), text("list_key").as_str()), ("kept", "../escaped"), "{row}");
+        assert!(
+            text("key").chars().all(|letter| letter.is_ascii_hexdigit()) && text("key") == text("clip_id"),
+            "{row}"
+        );
+        assert!(text("shard").starts_with("shards/test-") && !text("shard").contains(".."), "{row}");
+    }
+    for file in after.iter().filter(|file| file.ends_with(".tar")) {
+        let mut archive = tar::Archive::new(std::fs::File::open(workplace.path(file)).unwrap());
+        for entry in archive.entries().unwrap() {
+            let name = String::from_utf8(entry.unwrap().path_bytes().into_owned()).unwrap();
+            assert!(!name.contains(['/', '\\']) && !name.contains(".."), "{name}");
+        }
+    }
 }

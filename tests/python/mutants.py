@@ -1,4 +1,4 @@
-"""mutants.py FOLDER [--count 300] [--seed 1]: fills a new folder with damaged clips, the same ones for the same seed.
+"""mutants.py FOLDER [--count 300] [--seed 1] [--originals]: fills a new folder with damaged clips, the same ones for the same seed.
 
 The originals are short and small: cuts of real clips and a few synthetic ones in many containers and codecs. Each mutant
 is one of them after one to four mutations: bits flipped, runs zeroed or randomised, cut short, pieces swapped, doubled or
@@ -181,11 +181,14 @@ def mutant(clips, seed, number):
     return f"{number:05d}-{stem}-{'-'.join(done)}.{extension}", bytes(data)
 
 
-def make(folder, count, seed=1):
+def make(folder, count, seed=1, with_originals=False):
     """Fills a new folder; returns the names of the mutants."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True)
     clips, names = originals(folder), []
+    if with_originals:
+        for name, data in clips.items():
+            (folder / name).write_bytes(data)
     for number in range(count):
         name, data = mutant(clips, seed, number)
         (folder / name).write_bytes(data)
@@ -198,8 +201,9 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--originals", action="store_true", help="the undamaged clips as well")
     arguments = parser.parse_args()
     if arguments.folder.exists():
         sys.exit(f"{arguments.folder} is there already")
-    names = make(arguments.folder, arguments.count, arguments.seed)
+    names = make(arguments.folder, arguments.count, arguments.seed, arguments.originals)
     print(f"{len(names)} mutants in {arguments.folder}, {sum(path.stat().st_size for path in arguments.folder.iterdir()) >> 20} MiB")

@@ -187,6 +187,53 @@ fn a_bomb_is_refused() {
 }
 
 #[test]
+fn text_that_aliases_repeat_is_bounded() {
+    let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(20_000));
+    let wrong = read(&text, &[]).expect_err("20 GB");
+    assert!(wrong.all()[0].message().contains("bytes of text"), "{}", wrong.all()[0]);
+}
+
+#[test]
+fn thousands_of_mistakes_are_counted_and_few_are_shown() {
+    let text: String = (0..20_000).map(|number| format!("k{number}: 1\n")).collect();
+    let start = std::time::Instant::now();
+    let said = mistakes_of(&text, &[]);
+    assert!(said.contains(" more\n") && said.contains("mistakes in pipeline.yaml"), "{said}");
+    assert!(said.len() < 100_000, "{} bytes", said.len());
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+    let line = format!("{LEAST}run: {{{}}}", "x: 1, ".repeat(10_000));
+    assert!(mistakes_of(&line, &[]).len() < 100_000);
+}
+
+#[test]
+fn a_file_without_end_is_not_read_to_its_end() {
+    let wrong = load::<PipelineSpec>(Path::new("/dev/zero"), &[], &|_| None).expect_err("no pipeline");
+    assert!(wrong.to_string().contains("/dev/zero has more than 4194304 bytes"), "{wrong}");
+}
+
+#[test]
+fn absurd_numbers_are_refused_where_they_stand() {
+    let absurd = [
+        ("stages: [{decode: {frames: 99999999999999999999}}]", "frames"),
+        ("stages: [{decode: {width: 1e400}}]", "width"),
+        ("stages: [{decode: {width: 4294967296}}]", "width"),
+        ("stages: [{decode: {timeout_s: .inf}}]", "timeout_s"),
+        ("stages: [{decode: {max_pixels: -1}}]", "max_pixels"),
+        ("stages: [{split: {length_s: 1e-300}}]", "length_s"),
+        ("run: {memory_limit: 99999999999999999EiB}", "16 EiB"),
+        ("run: {clips_per_unit: 18446744073709551616}", "clips_per_unit"),
+        ("run: {threads: 1e300}", "threads"),
+    ];
+    for (line, field) in absurd {
+        let wrong = read(&format!("{LEAST}{line}\n"), &[]).map(|loaded| loaded.spec);
+        let wrong = wrong.expect_err(line);
+        assert_eq!(wrong.all().len(), 1, "{wrong}");
+        assert!(wrong.all()[0].message().contains(field), "{line}: {wrong}");
+        assert!(wrong.all()[0].spot().is_some_and(|(name, line, _)| (name, line) == ("pipeline.yaml", 4)), "{wrong}");
+    }
+}
+
+#[test]
 fn depth_is_bounded() {
     assert!(mistakes_of(&"[".repeat(10_000), &[]).contains("no valid YAML"));
     assert!(mistakes_of("a: &a [*a]\n", &[]).contains("alias"));

@@ -22,7 +22,7 @@ static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
 ///
 /// The key is empty or has a dot (WebDataset ends a key at the first one) or a slash.
 pub fn header(key: &str, extension: &str, size: u64) -> Result<Bytes> {
-    if key.is_empty() || extension.is_empty() || key.contains(['.', '/', '\0']) || extension.contains(['/', '\0']) {
+    if !is_key(key) || extension.is_empty() || extension.contains(['/', '\\', '\0']) {
         return Err(Error::internal(format!("{key:?}.{extension} is no name of a sample's member")));
     }
     let mut header = tar::Header::new_gnu();
@@ -68,8 +68,16 @@ pub fn encode_sample(key: &str, members: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     Ok(sample)
 }
 
-/// Whether bytes begin with a member of the sample `key`.
+/// Whether a key is one that WebDataset reads as it stands, and that names no other folder: without dots and slashes.
+fn is_key(key: &str) -> bool {
+    !key.is_empty() && !key.contains(['.', '/', '\\', '\0'])
+}
+
+/// Whether bytes begin with a member of the sample `key`; never where that is no key.
 pub fn begins_sample(bytes: &[u8], key: &str) -> bool {
+    if !is_key(key) {
+        return false;
+    }
     let Some(block) = bytes.first_chunk::<{ BLOCK as usize }>() else { return false };
     let header = tar::Header::from_byte_slice(block);
     // A name too long for the header stands in the block behind it.
@@ -111,6 +119,19 @@ mod tests {
         assert!(encode_sample("a.b", &[("txt", b"")]).is_err());
         assert!(encode_sample("", &[("txt", b"")]).is_err());
         assert!(encode_sample("a/b", &[("txt", b"")]).is_err());
+    }
+
+    #[test]
+    fn a_key_that_names_another_folder_begins_no_sample() {
+        let mut archive = tar::Header::new_gnu();
+        archive.as_gnu_mut().unwrap().name[..16].copy_from_slice(b"../../secret.txt");
+        let block = archive.as_bytes();
+        for key in ["../../secret", "", ".", "../..", "secret"] {
+            assert!(!begins_sample(block, key), "{key:?}");
+        }
+        for key in ["..", "../../secret", "/etc/passwd", "a\\b", "a\0b"] {
+            assert!(encode_sample(key, &[("txt", b"")]).is_err(), "{key:?}");
+        }
     }
 
     #[test]
