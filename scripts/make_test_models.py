@@ -57,3 +57,12 @@ graph(
     ],
     [helper.make_tensor("axes", T.INT64, [4], [1, 2, 3, 4])],
 )
+
+# The same without a condition: v = x_t − t.
+graph(
+    "unconditioned",
+    [("x_t", T.FLOAT, ["b", "f", "h", "w", 3]), ("t", T.FLOAT, ["b"])],
+    [("v", T.FLOAT, ["b", "f", "h", "w", 3])],
+    [helper.make_node("Unsqueeze", ["t", "axes"], ["wide"]), helper.make_node("Sub", ["x_t", "wide"], ["v"])],
+    [helper.make_tensor("axes", T.INT64, [4], [1, 2, 3, 4])],
+)

@@ -57,7 +57,11 @@ def loss(session, x, levels, seed):
     noise = np.stack([epsilon(seed, k, x.shape) for k in range(len(levels))])
     t = levels.reshape(-1, 1, 1, 1, 1)
     x_t = (1 - t) * x + t * noise
-    (output,) = session.run(["v"], {"x_t": x_t, "t": levels})
+    inputs = {"x_t": x_t, "t": levels}
+    for tensor in session.get_inputs():
+        if tensor.name == "condition":  # zeros stand for none
+            inputs["condition"] = np.zeros((len(levels), tensor.shape[1]), np.float32)
+    (output,) = session.run(["v"], inputs)
     return float(((noise - x - output).astype(np.float64) ** 2).mean())
 
 

@@ -164,7 +164,7 @@ async fn a_panic_is_an_error_for_all_who_wait() {
 #[tokio::test]
 async fn rows_of_a_wrong_shape_are_refused() {
     let session = denoiser(1, 8);
-    let dims = vec![vec![8, 64, 64, 3], vec![]];
+    let dims = vec![vec![8, 64, 64, 3], vec![], vec![384]];
     let error = session.infer(Arc::new(MadeUp { first: 0, dims, values: vec![OnceLock::new()], panics: false })).await;
     let message = error.unwrap_err().to_string();
     assert!(message.ends_with("a row of input x_t is [8, 32, 32, 3], [8, 64, 64, 3] was given"), "{message}");

@@ -131,25 +131,28 @@ async fn a_clip_without_frames_fails() {
 
 #[tokio::test]
 async fn a_clip_of_another_shape_than_the_graph_fails() {
-    let schema = input([]);
+    let none = ListArray::from_iter_primitive::<Float32Type, _, _>([Some(vec![Some(0.0); 384])]);
+    let schema = input([Field::new("condition", none.data_type().clone(), true)]);
     let denoiser = ModelConfig {
         name: Some("denoise".to_owned()),
         model: path("denoiser/denoiser-base.onnx"),
         inputs: vec![
             frames_input("x_t", Layout::NTHWC),
             ModelInput { column: "fps".to_owned(), ..frames_input("t", Layout::NCHW) },
+            ModelInput { column: "condition".to_owned(), ..frames_input("condition", Layout::NCHW) },
         ],
         outputs: vec![output("v", "v")],
         batch: 1,
     };
-    let fps = Arc::new(Float64Array::from(vec![0.5])) as ArrayRef;
-    let made = run(denoiser.clone(), &schema, clip(&schema, Some(made_up(5, 27)), &[("fps", Arc::clone(&fps))])).await;
+    let more =
+        [("fps", Arc::new(Float64Array::from(vec![0.5])) as ArrayRef), ("condition", Arc::new(none) as ArrayRef)];
+    let made = run(denoiser.clone(), &schema, clip(&schema, Some(made_up(5, 27)), &more)).await;
     assert_eq!(
         made.text(schema::FATE_REASON).unwrap().value(0),
         "column frames gives [5, 32, 32, 3] for an item, input x_t takes [8, 32, 32, 3]"
     );
     assert_eq!(made.text(schema::FATE_STAGE).unwrap().value(0), "denoise");
-    let made = run(denoiser, &schema, clip(&schema, Some(made_up(8, 27)), &[("fps", fps)])).await;
+    let made = run(denoiser, &schema, clip(&schema, Some(made_up(8, 27)), &more)).await;
     assert_eq!(floats(&made, "v").len(), 8 * 32 * 32 * 3);
 }
 
