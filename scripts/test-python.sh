@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 if ! scripts/python-env.sh; then
     say "****************************************************************************************"
-    say "*** SKIPPED: the Python checks (webdataset, PyAV, DuckDB, pyarrow; kill and resume)  ***"
+    say "*** SKIPPED: the Python checks (webdataset, PyAV, DuckDB, pyarrow, S3; kill, resume) ***"
     say "*** .deps/venv could not be made; the reason stands above. Nothing of them was run.  ***"
     say "****************************************************************************************"
     exit 0
@@ -19,6 +19,7 @@ trap 'rm -rf "$work"' EXIT
 "$python" tests/python/check_render.py
 target/release/simdrop run pipelines/demo.yaml --set "output.path=$work/demo" --progress none >/dev/null
 "$python" tests/python/check_shards.py "$work/demo"
+"$python" tests/python/check_s3.py
 "$python" tests/python/check_hostile.py
 "$python" tests/python/check_mutants.py --count 300
 "$python" tests/python/check_mutants.py --count 60 --seed 2 --isolation process
