@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::program::{DECODE, Workplace, command, expect_code, root, stderr};
 use super::s3_server::S3Server;
 
+type Hook = Box<dyn Fn() + Send>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Which answers are bad.
@@ -30,7 +31,7 @@ pub(crate) struct Faults {
     requests: Arc<AtomicU64>,
     counts: Arc<Mutex<BTreeMap<Fault, u64>>>,
     /// Called once, before the first video is read.
-    before_read: Arc<Mutex<Option<Box<dyn Fn() + Send>>>>,
+    before_read: Arc<Mutex<Option<Hook>>>,
     /// Whom to kill, and when.
     pub(crate) trap: Arc<Mutex<Option<Trap>>>,
 }
