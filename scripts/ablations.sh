@@ -27,7 +27,6 @@ for score in k01 k03 k06 k12 t002 t005 t012 t025 t050 t095 peak03 peak06 peak12 
     short half noise short_peak half_peak noise_peak k06_reference_loss k06_base_loss; do
     printf '%-20s' "$score"
     "$simdrop" evaluate filter "$out/scored" --score "$score" --worst-of uri --together noise,flicker,popping,teleport |
-        awk '$1 == "noise" || $1 == "flicker" || $1 == "popping" || $1 == "teleport" || $1 == "together" && NF > 4 {
-            printf "  %s %s", $1, $4 }'
+        awk '$1 ~ /^(noise|flicker|popping|teleport|together)$/ && $4 ~ /^[01][.]/ { printf "  %s %s", $1, $4 }'
     echo
 done

@@ -26,6 +26,7 @@ use self::text::TextEncoder;
 use crate::error::{Error, Result};
 use crate::spec::{ModelsSpec, Provider, suggest};
 use crate::stage::context::CpuPool;
+use crate::storage::{self, Storage};
 
 /// How a model is run; sessions are shared by those who ask for the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,6 +44,7 @@ pub struct SessionOptions {
 pub struct ModelRegistry {
     spec: ModelsSpec,
     cpu: CpuPool,
+    storage: Storage,
     state: Mutex<State>,
 }
 
@@ -57,14 +59,26 @@ struct State {
 impl ModelRegistry {
     /// A registry that follows `spec`; models on the processor take turns with all other work of `cpu`.
     pub fn new(spec: &ModelsSpec, cpu: CpuPool) -> Self {
-        Self { spec: spec.clone(), cpu, state: Mutex::default() }
+        Self { spec: spec.clone(), cpu, storage: Storage::default(), state: Mutex::default() }
+    }
+
+    /// The same, with models that lie in object stores fetched by `storage`.
+    pub fn with_storage(self, storage: &Storage) -> Self {
+        Self { storage: storage.clone(), ..self }
+    }
+
+    /// Where models are fetched from that lie in object stores.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     /// The session of a model, loaded by the first who asks; blocking.
     ///
     /// A file that is not there, is no ONNX model or has no such output is a configuration error.
     pub fn session(&self, model: &str, options: &SessionOptions) -> Result<Arc<Session>> {
-        let path = Path::new(model)
+        let path = self
+            .storage
+            .file(model)?
             .canonicalize()
             .map_err(|error| Error::config(format!("model {model} could not be opened: {error}")))?;
         let key = (path, options.clone());
@@ -97,7 +111,11 @@ impl ModelRegistry {
         if let Some(encoder) = state.encoders.get(model) {
             return Ok(Arc::clone(encoder));
         }
-        let encoder = TextEncoder::load(&self.spec, model)?;
+        let path = self.storage.file(model)?;
+        if storage::is_remote(model) {
+            self.storage.file(&text::tokenizer_of(Path::new(model)).to_string_lossy())?;
+        }
+        let encoder = TextEncoder::load(&self.spec, &path.to_string_lossy())?;
         state.used.insert(model.to_owned(), encoder.provider().as_str().to_owned());
         let encoder = Arc::new(Mutex::new(encoder));
         state.encoders.insert(model.to_owned(), Arc::clone(&encoder));

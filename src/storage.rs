@@ -3,6 +3,7 @@
 //! Enters: paths and URIs as users write them. Leaves: a store and a path within it. A local path is a path as it is
 //! written, not a `file://` URL, wherever a person sees it.
 
+mod fetched;
 mod patient;
 mod remote;
 mod spec;
@@ -19,6 +20,7 @@ use object_store::path::Path as StorePath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 use tokio_util::task::TaskTracker;
 
+use self::fetched::Fetched;
 pub use self::spec::StorageSpec;
 pub use self::upload::Upload;
 use crate::error::{Error, Result};
@@ -33,6 +35,7 @@ pub struct Storage {
     stores: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>,
     /// Uploads that are being forgotten.
     aborts: TaskTracker,
+    fetched: Arc<Fetched>,
 }
 
 /// A place in a store: an object, or a folder of objects.
@@ -76,6 +79,20 @@ impl Storage {
             path,
             local: Some(absolute),
             aborts: self.aborts.clone(),
+        })
+    }
+
+    /// A file on this machine with what `uri` names: a path as it is, an object fetched once for as long as this storage and
+    /// its clones are used. Blocks, on a thread of a Tokio runtime of several threads.
+    pub fn file(&self, uri: &str) -> Result<PathBuf> {
+        if !is_remote(uri) {
+            let path = uri.strip_prefix("file://").map_or_else(|| PathBuf::from(uri), PathBuf::from);
+            return Ok(path);
+        }
+        self.fetched.get(uri, || {
+            let location = self.locate(uri)?;
+            let runtime = tokio::runtime::Handle::try_current().map_err(Error::internal)?;
+            tokio::task::block_in_place(|| runtime.block_on(location.read()))
         })
     }
 

@@ -199,7 +199,7 @@ async fn stages(
 
 /// What the output holds, and whether it can be written to.
 async fn output(spec: &PipelineSpec, root: &crate::storage::Location) -> Result<String> {
-    let fingerprint = prepare::fingerprint(spec)?;
+    let fingerprint = prepare::fingerprint(spec, &Storage::new(&spec.storage))?;
     let held = commit::open_output(root, &fingerprint, false).await?;
     // A probe is the only honest answer to whether a store can be written to; it leaves nothing behind.
     let existed = root.local().is_some_and(std::path::Path::exists);
@@ -223,7 +223,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
     }
     let spec = &loaded.spec;
     let context = prepare::context(spec)?;
-    let fingerprint = prepare::fingerprint(spec).map_err(|error| place(&loaded, error))?;
+    let fingerprint = prepare::fingerprint(spec, &context.storage).map_err(|error| place(&loaded, error))?;
     let manifest = local::list(spec, &fingerprint, &context).await.map_err(|error| place(&loaded, error))?;
     let root = context.storage.locate(&spec.output.path)?;
     let files = manifest.units.iter().map(|unit| object_store::ObjectMeta {

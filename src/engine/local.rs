@@ -44,7 +44,7 @@ pub fn session(context: &Arc<StageContext>, progress: &Arc<Progress>, root: &Loc
 pub async fn run(request: RunRequest) -> Result<RunOutcome> {
     let RunRequest { spec, overwrite, retry, context, progress, stop } = request;
     let started_at = commit::now();
-    let fingerprint = prepare::fingerprint(&spec)?;
+    let fingerprint = prepare::fingerprint(&spec, &context.storage)?;
     let root = context.storage.locate(&spec.output.path)?;
     let _lock = OutputLock::take(&root)?;
     // A retry says by itself what it takes.

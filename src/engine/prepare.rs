@@ -43,9 +43,10 @@ pub fn peak_memory() -> u64 {
 /// What the operators of a run share.
 pub fn context(spec: &PipelineSpec) -> Result<Arc<StageContext>> {
     let cpu = CpuPool::new(threads(spec));
-    let models = Arc::new(ModelRegistry::new(&spec.models, cpu.clone()));
+    let storage = Storage::new(&spec.storage);
+    let models = Arc::new(ModelRegistry::new(&spec.models, cpu.clone()).with_storage(&storage));
     let memory = memory_limit(spec);
-    let context = StageContext::new(Storage::new(&spec.storage), models, cpu, memory);
+    let context = StageContext::new(storage, models, cpu, memory);
     Ok(Arc::new(match spec.run.isolation {
         Isolation::None => context,
         Isolation::Process => {
@@ -59,12 +60,13 @@ pub fn context(spec: &PipelineSpec) -> Result<Arc<StageContext>> {
 }
 
 /// Hash of everything in the pipeline that changes what comes out, the content of the files that it names included.
-pub fn fingerprint(spec: &PipelineSpec) -> Result<String> {
+pub fn fingerprint(spec: &PipelineSpec, storage: &Storage) -> Result<String> {
     let mut files = Vec::new();
     for (index, stage) in spec.stages.iter().enumerate() {
         for file in stage.files() {
             let mut hash = blake3::Hasher::new();
-            let mut reader = std::fs::File::open(file).map_err(|error| {
+            let path = storage.file(file).map_err(|error| error.at_stage(index))?;
+            let mut reader = std::fs::File::open(path).map_err(|error| {
                 Error::config(format!("stage {}: {file} cannot be opened: {error}", stage.name())).at_stage(index)
             })?;
             std::io::copy(&mut reader, &mut hash).map_err(Error::io("read", file))?;

@@ -80,7 +80,7 @@ impl TextEncoder {
 }
 
 /// `minilm.onnx` has its tokenizer in `minilm.tokenizer.json`.
-fn tokenizer_of(model: &Path) -> PathBuf {
+pub(super) fn tokenizer_of(model: &Path) -> PathBuf {
     model.with_extension("tokenizer.json")
 }
 

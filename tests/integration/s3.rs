@@ -191,3 +191,37 @@ fn who_may_not_is_told_what_to_do() {
     assert!(text.contains("s3://data/clips") && text.contains("credentials"), "{text}");
     assert!(!text.contains("a-wrong-secret"), "{text}");
 }
+
+#[test]
+fn models_labels_and_thresholds_may_lie_in_a_bucket() {
+    let (server, place) = (S3Server::start(), Workplace::new());
+    server.put("clips/a.mp4", &root().join("data/clips/real/carphone.mp4"));
+    for name in ["clean", "artefact"] {
+        let model = format!("denoiser-{name}.onnx");
+        server.put(&format!("models/{model}"), &root().join("data/models/denoiser").join(&model));
+    }
+    std::fs::write(place.path("thresholds.json"), r#"{"simdrop_score": -1000}"#).unwrap();
+    server.put("thresholds.json", &place.path("thresholds.json"));
+    let stages = |models: &str, thresholds: &str| {
+        format!(
+            "  - decode: {{frames: 8, width: 32, height: 32}}\n  - score:\n      models: {{clean: '{models}/denoiser-clean.onnx', \
+             artefact: '{models}/denoiser-artefact.onnx'}}\n      scores: {{simdrop_score: {{base: clean, reference: \
+             artefact}}}}\n  - simdrop: {{thresholds: '{thresholds}'}}"
+        )
+    };
+    let score = |stages: &str, output: &str| -> Value {
+        let pipeline = pipeline(&place, "  - {path: 's3://data/clips', kind: real}", stages, output);
+        expect_code(&run(&server, &["run", &pipeline, "--progress", "none"]), 0);
+        let rows = query(&server, output, "select simdrop_score, fate from clips");
+        assert_eq!(rows[0]["fate"], "dropped", "{rows:?}");
+        rows[0]["simdrop_score"].clone()
+    };
+    let there = score(&stages("s3://data/models", "s3://data/thresholds.json"), "s3://data/out");
+    let here = score(&stages("data/models/denoiser", &place.text("thresholds.json")), &place.text("out"));
+    assert_eq!(there, here);
+    let missing = stages("s3://data/none", "s3://data/thresholds.json");
+    let pipeline = pipeline(&place, "  - {path: 's3://data/clips', kind: real}", &missing, "s3://data/none");
+    let made = run(&server, &["run", &pipeline, "--progress", "none"]);
+    assert_ne!(made.status.code(), Some(0));
+    assert!(stderr(&made).contains("s3://data/none/denoiser"), "{}", stderr(&made));
+}

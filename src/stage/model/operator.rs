@@ -76,7 +76,8 @@ impl ModelOperator {
         let session = models.session(&config.model, &SessionOptions { batch: config.batch, outputs })?;
         let feeds = feeds(stage, config, session.graph(), input)?;
         let columns = config.outputs.iter().zip(places);
-        let columns = columns.map(|(output, place)| Column::open(stage, output, session.graph(), place));
+        let columns =
+            columns.map(|(output, place)| Column::open(stage, output, session.graph(), place, models.storage()));
         let columns = columns.collect::<Result<_>>()?;
         Ok(Self { stage: stage.to_owned(), session, feeds, columns, output })
     }

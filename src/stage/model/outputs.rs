@@ -9,6 +9,7 @@ use super::columns::list_of;
 use super::config::{ModelOutput, OutputType, Reduce};
 use crate::error::{Error, Result};
 use crate::model::Graph;
+use crate::storage::Storage;
 
 /// The field of an output's column, which follows from the settings alone.
 pub(super) fn field(stage: &str, output: &ModelOutput) -> Result<Field> {
@@ -37,8 +38,14 @@ pub(super) struct Column {
 
 impl Column {
     /// Reads the labels and checks the output against the graph; blocking.
-    pub(super) fn open(stage: &str, config: &ModelOutput, graph: &Graph, place: usize) -> Result<Self> {
-        let labels = config.labels.as_ref().map(|path| read_labels(stage, path)).transpose()?;
+    pub(super) fn open(
+        stage: &str,
+        config: &ModelOutput,
+        graph: &Graph,
+        place: usize,
+        storage: &Storage,
+    ) -> Result<Self> {
+        let labels = config.labels.as_ref().map(|path| read_labels(stage, path, storage)).transpose()?;
         let column = Self { config: config.clone(), labels, place };
         if let Some(tensor) = graph.output(&config.tensor) {
             let elements = tensor.row_dims().iter().copied().product::<Option<usize>>();
@@ -111,9 +118,9 @@ impl Column {
     }
 }
 
-fn read_labels(stage: &str, path: &str) -> Result<Vec<String>> {
+fn read_labels(stage: &str, path: &str, storage: &Storage) -> Result<Vec<String>> {
     let wrong = |what: &dyn std::fmt::Display| Error::config(format!("stage {stage}: labels {path}: {what}"));
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let text = std::fs::read_to_string(storage.file(path)?).map_err(|error| wrong(&error))?;
     serde_json::from_str(&text).map_err(|error| wrong(&format!("not a JSON list of texts: {error}")))
 }
 

@@ -72,9 +72,7 @@ pub(super) fn from_config(stage: &str, config: &SimdropConfig) -> Result<Option<
 pub(super) fn from_file(stage: &str, config: &SimdropConfig, storage: &Storage) -> Result<Threshold> {
     let file = config.thresholds.as_deref().unwrap_or_default();
     let wrong = |problem: String| Error::config(format!("stage {stage}: thresholds file {file}: {problem}"));
-    let location = storage.locate(file)?;
-    let path = location.local().ok_or_else(|| wrong("it has to lie on this machine".to_owned()))?;
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("it cannot be read: {error}")))?;
+    let bytes = std::fs::read(storage.file(file)?).map_err(|error| wrong(format!("it cannot be read: {error}")))?;
     // JSON is YAML as well.
     let all: Named<serde_json::Value> = serde_saphyr::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     let Some(value) = all.get(&config.score) else {
