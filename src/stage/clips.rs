@@ -63,6 +63,8 @@ pub struct ClipFile {
     pub uri: String,
     /// Its version when it was listed.
     pub version: Option<String>,
+    /// Its size in bytes then.
+    pub size: Option<i64>,
 }
 
 impl ClipBatch {
@@ -128,7 +130,9 @@ impl ClipBatch {
     pub fn file(&self, row: usize) -> Result<ClipFile> {
         let versions = self.text(schema::ETAG)?;
         let version = versions.is_valid(row).then(|| versions.value(row).to_owned());
-        Ok(ClipFile { uri: self.text(schema::URI)?.value(row).to_owned(), version })
+        let sizes = self.long(schema::SIZE_BYTES)?;
+        let size = sizes.is_valid(row).then(|| sizes.value(row));
+        Ok(ClipFile { uri: self.text(schema::URI)?.value(row).to_owned(), version, size })
     }
 
     /// These rows under `schema`, with `columns` in place: a column that neither they nor the batch have is null.

@@ -92,7 +92,7 @@ impl SampleMaker {
         row: usize,
         task: &StageTask,
     ) -> Result<Result<(String, Content), String>> {
-        let ClipFile { uri, version } = clips.file(row)?;
+        let ClipFile { uri, version, size } = clips.file(row)?;
         let location = match task.context().storage.locate(&uri) {
             Ok(location) => location,
             Err(error) => return Ok(Err(error.to_string())),
@@ -114,19 +114,22 @@ impl SampleMaker {
             };
         }
         let extension = extension(&uri).to_owned();
-        Ok(whole_file(location, version).await.map(|content| (extension, content)))
+        Ok(whole_file(location, version, size).await.map(|content| (extension, content)))
     }
 }
 
 /// A file's own bytes.
-async fn whole_file(location: Location, listed: Option<String>) -> Result<Content, String> {
+async fn whole_file(location: Location, version: Option<String>, listed: Option<i64>) -> Result<Content, String> {
     let store: &Arc<dyn ObjectStore> = location.store();
     let opened = store.get_opts(location.path(), GetOptions::default()).await.map_err(|error| read_fault(&error))?;
     let (size, etag) = (opened.meta.size, opened.meta.e_tag.clone());
     if size == 0 {
         return Err("the file is empty".to_owned());
     }
-    if listed.is_some_and(|listed| !location.is_version(&opened.meta, &listed)) {
+    if let Some(listed) = listed.filter(|&listed| listed != size as i64) {
+        return Err(format!("the file changed: it had {listed} bytes when it was listed and has {size} now"));
+    }
+    if version.is_some_and(|version| !location.is_version(&opened.meta, &version)) {
         return Err(VideoError::Changed.to_string());
     }
     if size > WHOLE {
