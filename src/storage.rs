@@ -138,6 +138,23 @@ pub fn file_version(file: &std::fs::Metadata) -> String {
     format!("{:x}-{:x}", modified.map_or(0, |since| since.as_nanos()), file.len())
 }
 
+/// Whether a store takes the credentials for expired or false, rather than this one object for forbidden.
+pub fn is_refused(error: &std::io::Error) -> bool {
+    const CODES: [&str; 6] = [
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    ];
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<object_store::Error>());
+    error.is_some_and(|error| {
+        let text = error.to_string();
+        matches!(error, object_store::Error::Unauthenticated { .. }) || CODES.iter().any(|code| text.contains(code))
+    })
+}
+
 /// An absolute path without `..`, as the system follows it: the parent of a link is that of where it leads to.
 fn without_parents(path: &std::path::Path) -> PathBuf {
     let mut plain = PathBuf::new();

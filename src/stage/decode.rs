@@ -213,6 +213,10 @@ impl DecodeOperator {
 pub(crate) fn fault(stage: &str, error: VideoError) -> Result<String> {
     match error {
         VideoError::Stopped => Err(Error::Cancelled),
+        VideoError::Io(_) if error.ends_run() => Err(Error::State(format!(
+            "stage {stage}: {error}; renew the credentials in the environment and run the same command again: what is done \
+             is kept"
+        ))),
         error if error.ends_run() => Err(Error::State(format!("stage {stage}: {error}"))),
         error => Ok(error.to_string()),
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use ffmpeg_next::error::ENOMEM;
 use ffmpeg_next::ffi;
 
+use crate::storage;
+
 /// Why a video could not be read. The texts stand in a row of the clip's own, so they do not repeat its name.
 #[derive(Debug, thiserror::Error)]
 pub enum VideoError {
@@ -138,7 +140,12 @@ impl VideoError {
 
     /// Whether the machine or the run is at fault rather than the video: such an error ends the run.
     pub fn ends_run(&self) -> bool {
-        matches!(self, Self::Stopped | Self::Hardware { .. } | Self::NoWorker(_) | Self::Told { ends_run: true, .. })
+        match self {
+            Self::Stopped | Self::Hardware { .. } | Self::NoWorker(_) | Self::Told { ends_run: true, .. } => true,
+            // No clip could be read any more, and all of them would fail.
+            Self::Io(error) => storage::is_refused(error),
+            _ => false,
+        }
     }
 }
 

@@ -207,8 +207,9 @@ async fn open(
             Ok((meta, Some(first).filter(|first| first.len() as u64 == wanted)))
         }
         Err(error @ object_store::Error::NotFound { .. }) => Err(error),
-        // Nothing can be had of an empty object, and some servers know no ranges at all.
-        Err(_) => Ok((store.head(path).await?, None)),
+        // Nothing can be had of an empty object, and some servers know no ranges at all. An answer to HEAD has no body: the
+        // first error says more.
+        Err(error) => store.head(path).await.map(|meta| (meta, None)).map_err(|_| error),
     }
 }
 

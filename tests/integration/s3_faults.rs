@@ -75,6 +75,8 @@ pub(crate) enum Fault {
     WrongEtag,
     /// A video is never sent.
     Hang,
+    /// The credentials have expired.
+    Expired,
 }
 
 const ALL: &[Fault] = &[
@@ -140,6 +142,7 @@ impl Faults {
         match fault {
             Fault::Internal => refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
             Fault::SlowDown => refused(StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+            Fault::Expired => refused(StatusCode::BAD_REQUEST, "ExpiredToken"),
             Fault::Reset => Err("reset".into()),
             Fault::Lost => {
                 served(&service, request).await?;
@@ -290,4 +293,30 @@ fn a_run_that_stands_still_ends_and_names_the_stage() {
     expect_code(&ended, 1);
     assert!(stderr(&ended).contains("stage decode holds 1 clips"), "{}", stderr(&ended));
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+#[test]
+fn credentials_that_expire_end_the_run_and_the_next_one_goes_on() {
+    let faults = Faults::new(&[Fault::Expired]);
+    let (server, place) = (S3Server::start_with(faults.clone()), Workplace::new());
+    for number in 0..6 {
+        server.put(&format!("clips/{number}.mp4"), &root().join("data/clips/real/carphone.mp4"));
+    }
+    let share = Arc::clone(&faults.share);
+    *faults.before_read.lock().unwrap() = Some(Box::new(move || share.store(100, Ordering::Relaxed)));
+    let yaml = format!(
+        "name: test\nsources: [{{path: 's3://data/clips', kind: real}}]\nstages:\n{DECODE}\noutput: {{path: '{}'}}\n",
+        place.text("out")
+    );
+    std::fs::write(place.path("pipeline.yaml"), yaml).unwrap();
+    let run = || {
+        let mut call = command(&["run", &place.text("pipeline.yaml"), "--progress", "none"]);
+        call.envs(server.environment()).output().unwrap()
+    };
+    let ended = run();
+    expect_code(&ended, 1);
+    assert!(stderr(&ended).contains("renew the credentials"), "{}", stderr(&ended));
+    faults.share.store(0, Ordering::Relaxed);
+    expect_code(&run(), 0);
+    assert_eq!(place.query("out", "select fate from clips where fate = 'kept'").len(), 6);
 }
