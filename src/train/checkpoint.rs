@@ -36,7 +36,22 @@ pub(super) struct Description {
     /// Samples that the data has given.
     pub(super) samples: u64,
     /// Running mean of the loss.
+    #[serde(with = "digits")]
     pub(super) mean_loss: Option<f64>,
+}
+
+/// A number as text, which is read back as it was to the last bit; numbers of JSON are not.
+mod digits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        number.map(|number| number.to_string()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+    }
 }
 
 /// A checkpoint in memory.
@@ -148,7 +163,8 @@ mod tests {
             fingerprint: "f".to_owned(),
             step,
             samples: 16 * step,
-            mean_loss: Some(0.1 + 0.2),
+            // JSON would make another number of it.
+            mean_loss: Some(0.22562569959818296),
         }
     }
 
