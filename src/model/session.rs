@@ -32,7 +32,7 @@ const WORTH_SPLITTING: usize = 4;
 /// Most bytes of inputs in a run on the processor: above, what the graph computes in between falls out of the caches
 /// (the denoiser, 96 KiB a row: 1.30 ms a row at 48 rows, 1.09 at 12 and at 6; efficientnet, 588 KiB a row: 14.9 ms at
 /// 16 rows, 13.8 at 3 and at 5).
-const CACHED_BYTES: usize = 1 << 20;
+const CACHED_BYTES: usize = 640 << 10;
 
 /// Rows that a caller wants to be run; they are written straight into a batch and their values read from it, on a
 /// thread that may block.
@@ -178,7 +178,7 @@ impl Session {
     }
 
     /// How many rows like these to take out of `pending`: the whole capacity of a GPU; on the processor no more than
-    /// its caches hold, and a few rows are shared out among the cores.
+    /// its caches hold, and a few rows are shared out among the cores that have nothing else to do.
     fn run_length(&self, rows: &dyn Rows, pending: usize) -> usize {
         if self.source.provider != Provider::Cpu {
             return self.capacity;
@@ -186,7 +186,7 @@ impl Session {
         let bytes =
             |(index, input): (usize, &TensorSpec)| rows.dims(index).iter().product::<usize>() * input.element.bytes();
         let of_row = self.graph.inputs.iter().enumerate().map(bytes).sum();
-        pending.div_ceil(self.gate.threads()).max(WORTH_SPLITTING).min(most_in_cache(of_row, self.capacity))
+        even_runs(pending, most_in_cache(of_row, self.capacity), 1 + self.gate.spare())
     }
 
     /// Runs the oldest rows, if there are any; blocking.
@@ -223,6 +223,13 @@ impl Session {
     }
 }
 
+/// Rows of the first of equally long runs that do `pending` rows: no longer than `most`, and a run for each of `cores`
+/// while they are worth it. Full runs and one with the rest would leave a short one, which is slow.
+fn even_runs(pending: usize, most: usize, cores: usize) -> usize {
+    let runs = pending.div_ceil(most).max(cores.min(pending / WORTH_SPLITTING)).max(1);
+    pending.div_ceil(runs)
+}
+
 /// Most rows of so many bytes of inputs in a run on the processor.
 pub(super) fn most_in_cache(of_row: usize, capacity: usize) -> usize {
     (CACHED_BYTES / of_row.max(1)).max(WORTH_SPLITTING).min(capacity)
@@ -241,5 +248,24 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         lock(&self.session.queue).remove(&self.ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::even_runs;
+
+    #[test]
+    fn runs_are_even_and_leave_no_short_rest() {
+        // Six rows of a clip on one core, and of two clips: not ten and two.
+        assert_eq!(even_runs(6, 10, 1), 6);
+        assert_eq!(even_runs(12, 10, 1), 6);
+        // A spare core gets its part as long as that is worth a run.
+        assert_eq!(even_runs(8, 10, 2), 4);
+        assert_eq!(even_runs(6, 10, 2), 6);
+        assert_eq!(even_runs(1, 10, 8), 1);
+        for pending in 1..200 {
+            assert!((1..=10).contains(&even_runs(pending, 10, 3)));
+        }
     }
 }

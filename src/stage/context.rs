@@ -1,16 +1,18 @@
 //! What operators share: storage, models, processor time, memory and the signal to stop.
 
+mod pool;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::buffer::Buffer;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+pub use self::pool::CpuPool;
 use crate::error::{Error, Result};
 use crate::model::ModelRegistry;
 use crate::storage::Storage;
@@ -83,47 +85,6 @@ impl StageContext {
     pub fn memory_used(&self) -> u64 {
         let budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         budgets.values().map(MemoryBudget::used).sum::<u64>() + self.workspace.used()
-    }
-}
-
-/// Permission to compute: as many tasks at once as there are cores, so that decoders and models together fill the
-/// cores and do not fight over them.
-#[derive(Debug, Clone)]
-pub struct CpuPool {
-    permits: Arc<Semaphore>,
-    threads: usize,
-}
-
-impl CpuPool {
-    /// A pool for `threads` tasks at once.
-    pub fn new(threads: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(threads)), threads }
-    }
-
-    /// Tasks at once.
-    pub fn threads(&self) -> usize {
-        self.threads
-    }
-
-    /// Runs blocking work on a thread of its own as soon as a core is free; returns what it made and how long it ran.
-    pub async fn run<T, F>(&self, work: F) -> Result<(T, Duration)>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        // A task of its own takes the permit: a future that is handed one while nobody polls it would keep it for ever.
-        let permits = Arc::clone(&self.permits);
-        let running = SpawnedTask::spawn(async move {
-            let permit = permits.acquire_owned().await.map_err(Error::internal)?;
-            let running = tokio::task::spawn_blocking(move || {
-                let start = Instant::now();
-                let made = work();
-                drop(permit);
-                (made, start.elapsed())
-            });
-            running.await.map_err(|error| Error::internal(format!("a worker thread panicked: {error}")))
-        });
-        running.await.map_err(Error::internal)?
     }
 }
 

@@ -65,3 +65,32 @@ async fn a_panic_on_a_worker_is_an_error_and_gives_its_core_back() {
     assert!(pool.run(|| panic!("on purpose")).await.is_err());
     assert_eq!(pool.run(|| 5).await.unwrap().0, 5);
 }
+
+#[tokio::test]
+async fn a_pool_takes_work_in_turn_and_forgets_whose_callers_are_gone() {
+    let pool = CpuPool::new(1);
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let order: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let note = |number: u8| {
+        let order = Arc::clone(&order);
+        move || order.lock().unwrap().push(number)
+    };
+    let mut first = Box::pin(pool.run(move || gate.recv()));
+    assert!(futures::poll!(&mut first).is_pending());
+    let (mut second, mut gone, mut third) =
+        (Box::pin(pool.run(note(2))), Box::pin(pool.run(note(9))), Box::pin(pool.run(note(3))));
+    for waiting in [&mut second, &mut gone, &mut third] {
+        assert!(futures::poll!(waiting).is_pending());
+    }
+    assert_eq!(pool.spare(), 0);
+    drop(gone);
+    open.send(()).unwrap();
+    first.await.unwrap().0.unwrap();
+    third.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(*order.lock().unwrap(), [2, 3]);
+    // The thread goes back as soon as it finds nothing.
+    while pool.spare() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
