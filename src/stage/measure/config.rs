@@ -45,7 +45,8 @@ pub enum Measure {
     Motion,
     /// Mean over the inner frames of |m(t+1) − 2·m(t) + m(t−1)|, m the mean of Y over a frame: light that comes and goes.
     Flicker,
-    /// The largest change between neighbouring frames over the median one: a cut, a teleport.
+    /// The largest change between neighbouring frames (mean |ΔY|) over the larger one of those before and after it, of
+    /// four frames or more: a cut, a thing that teleports or pops up. What moves, moves on.
     Jump,
     /// The largest, over the inner frames, of how much farther a frame is from both its neighbours than these are from
     /// each other (means of |ΔY|): something that shows for a frame, or is gone for one.

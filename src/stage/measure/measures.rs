@@ -100,8 +100,8 @@ impl Luma {
     }
 
     fn jump(&self) -> Option<f64> {
-        let most = self.changes.iter().copied().reduce(f64::max)?;
-        Some(most / median(self.changes.clone())?.max(f64::from(STEP)))
+        let out_of_step = |beside: &[f64]| beside[1] / beside[0].max(beside[2]).max(f64::from(STEP));
+        self.changes.windows(3).map(out_of_step).reduce(f64::max)
     }
 
     fn blink(&self) -> Option<f64> {
