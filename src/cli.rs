@@ -32,7 +32,7 @@ pub struct Cli {
 enum Command {
     /// Run a pipeline: clips in, shards out. Run it again after an interruption and it goes on.
     Run(RunArgs),
-    /// Check a pipeline without running it: configuration, models and their tensors, sources, output.
+    /// Check a pipeline, or a training, without running it: configuration, models and their tensors, sources, output.
     Validate(PipelineArgs),
     /// Show the plan of a pipeline.
     Explain(ExplainArgs),

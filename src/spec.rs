@@ -28,7 +28,7 @@ pub use check::{Mistake, check, is_name};
 pub use diagnostics::{Diagnostic, Diagnostics, Look};
 pub use environment::Environment;
 pub use fingerprint::fingerprint;
-pub use load::{Document, Loaded, LoadedSpec, load, parse};
+pub use load::{Document, Loaded, LoadedSpec, has_field, load, parse};
 pub use types::{MaxFailures, ModelsSpec, Named, PipelineSpec, Provider, RunSpec, SourceKind, SourceSpec};
 
 pub use crate::stage::StageSpec;

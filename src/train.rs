@@ -22,5 +22,6 @@ pub mod run;
 mod schedule;
 mod signature;
 pub mod spec;
+pub mod validate;
 
 pub(crate) use metrics::PARQUET as METRICS;

@@ -46,7 +46,7 @@ fn diagnostic(loaded: &LoadedSpec, error: &Error) -> Diagnostic {
 }
 
 /// Parts a message at the last semicolon that is not within quoted text.
-fn message_and_help(text: &str) -> (&str, &str) {
+pub(super) fn message_and_help(text: &str) -> (&str, &str) {
     let quoted = |at: usize| ['`', '"'].iter().any(|quote| text[..at].matches(*quote).count() % 2 == 1);
     let parted = text.rmatch_indices("; ").find(|(at, _)| !quoted(*at));
     parted.map_or((text, ""), |(at, between)| (&text[..at], &text[at + between.len()..]))
@@ -114,6 +114,10 @@ pub(super) async fn interrupts(stop: &CancellationToken, cancel: &CancellationTo
 
 /// Opens everything that a run would open, reports all that is wrong, and says what there is.
 pub(super) async fn validate(args: PipelineArgs) -> Result<()> {
+    // Trainings have a model of their own, pipelines name theirs in stages.
+    if spec::has_field(&args.pipeline, "model") {
+        return super::train::validate(args).await;
+    }
     let loaded = load(&args)?;
     let spec = &loaded.spec;
     let context = prepare::context(spec)?;

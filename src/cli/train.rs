@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::pipeline::interrupts;
-use super::{TrainArgs, print};
+use super::pipeline::{interrupts, message_and_help};
+use super::{PipelineArgs, TrainArgs, print};
 use crate::error::{Error, Result};
 use crate::progress::display;
-use crate::spec::{Loaded, load};
+use crate::spec::{Diagnostics, Loaded, load};
 use crate::train::progress::TrainProgress;
 use crate::train::run::{self, TrainOutcome, TrainRequest};
 use crate::train::spec::TrainSpec;
+use crate::train::validate::Validation;
 
 pub(super) async fn train(args: TrainArgs) -> Result<()> {
     let loaded: Loaded<TrainSpec> = load(&args.training, &args.sets, &|name| std::env::var(name).ok())?;
@@ -34,6 +35,26 @@ pub(super) async fn train(args: TrainArgs) -> Result<()> {
         error = interrupts(&stop, &cancel) => return Err(error),
     };
     print(&summary(&outcome)?)
+}
+
+/// Opens what a training would open, reports all that is wrong, and says what there is.
+pub(super) async fn validate(args: PipelineArgs) -> Result<()> {
+    let loaded: Loaded<TrainSpec> = load(&args.pipeline, &args.sets, &|name| std::env::var(name).ok())?;
+    let found = Validation::of(&loaded.spec).await;
+    let mut report = format!("configuration  {} steps, {}\n", loaded.spec.steps, args.pipeline.display());
+    for (name, text) in &found.lines {
+        writeln!(report, "{name:<15}{text}").map_err(Error::internal)?;
+    }
+    print(&report)?;
+    if found.problems.is_empty() {
+        return print("valid\n");
+    }
+    let problems = found.problems.iter().map(|(field, error)| {
+        let text = error.to_string();
+        let (message, help) = message_and_help(&text);
+        loaded.diagnose(field, message, help)
+    });
+    Err(problems.collect::<Diagnostics>().into())
 }
 
 fn summary(outcome: &TrainOutcome) -> Result<String> {

@@ -99,6 +99,17 @@ pub fn load<T: Document>(
     parse(path, text, sets, environment)
 }
 
+/// Whether the YAML file at `path` can be read and has this field at its top: what tells documents apart.
+pub fn has_field(path: &Path, field: &str) -> bool {
+    let text = read(path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let tree = text.and_then(|text| {
+        let source = diagnostics::source(path.display().to_string(), text);
+        let end = source.inner().len();
+        yaml::parse(&source, 0..end).ok().flatten()
+    });
+    tree.is_some_and(|tree| tree.to_json().get(field).is_some())
+}
+
 /// The bytes of a file, or one more of them than a file may have.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

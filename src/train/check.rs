@@ -8,7 +8,7 @@ use crate::spec::{Document, Found, Mistake, is_name};
 impl Document for TrainSpec {
     const NAME: &'static str = "a training";
     const MINIMUM: &'static str =
-        "a training has at least `name`, `model`, `data`, `steps` and `output`; see pipelines/train.yaml";
+        "a training has at least `name`, `model`, `data`, `steps` and `output`; see pipelines/reference/base.yaml";
 
     fn schema() -> Value {
         crate::spec::schema::train()

@@ -74,9 +74,9 @@ pub(super) struct Signature {
 /// Frames and pixels of a clip.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct ClipShape {
-    frames: usize,
-    height: usize,
-    width: usize,
+    pub(super) frames: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
 }
 
 /// Floating-point operations of the matrix products.

@@ -164,3 +164,25 @@ fn mistakes_are_placed_and_say_what_to_do() {
     assert!(stderr(&made).contains("there is no dataset at nowhere"), "{}", stderr(&made));
     assert!(root().join("schemas/train.schema.json").exists());
 }
+
+#[test]
+fn a_training_is_validated_before_it_begins() {
+    let place = Workplace::new();
+    dataset(&place.text("data"), &place, &[]);
+    let sound = training(&place, &place.text("data"), SHORT);
+    let validated = simdrop(&["validate", &sound, "--set", &format!("output.path={}", place.text("out"))]);
+    expect_code(&validated, 0);
+    let text = stdout(&validated);
+    assert!(text.contains("train_step on cpu") && text.contains("clips to train on"), "{text}");
+    assert!(text.contains("no training yet") && text.ends_with("valid\n"), "{text}");
+    assert!(!place.path("out").exists(), "nothing is written");
+    // All that is wrong at once, each where it stands.
+    let more = format!("{SHORT}\ninit: nowhere.safetensors\ncondition: {{encoder: nothing.onnx}}");
+    let wrong = training(&place, &place.text("no-data"), &more);
+    let validated = simdrop(&["validate", &wrong, "--set", &format!("output.path={}", place.text("out"))]);
+    expect_code(&validated, 2);
+    let text = stderr(&validated);
+    for part in ["train.yaml", "no-data", "init: nowhere.safetensors", "nothing.onnx", "3 mistakes"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
