@@ -5,7 +5,7 @@ SHELL := bash
 .NOTPARALLEL:
 # The tests need the ffmpeg command as well.
 test test-rust test-python mutants fuzz: SETUP_FOR := test
-.PHONY: help setup blender models build demo reference ablations judge test test-rust test-python mutants fuzz bench lint schemas clean
+.PHONY: help setup blender models build demo reference ablations domain judge test test-rust test-python mutants fuzz bench lint schemas clean
 
 # A library of your own, such as that of the wheel onnxruntime-gpu, goes before the one that `make setup` fetches.
 export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so
@@ -41,6 +41,9 @@ demo: build ## run pipelines/demo.yaml on the clips in data/, then ask one quest
 
 ablations: build ## judge the artefact score with other settings; after `make reference judge`
 	@scripts/ablations.sh
+
+domain: build ## judge the domain score by videos that its models have not seen; after `make reference judge`
+	@scripts/domain.sh
 
 judge: build ## judge the scores on scenes that no denoiser was trained on; after `make reference`
 	@scripts/judge.sh
