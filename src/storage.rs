@@ -5,6 +5,7 @@
 
 mod fetched;
 mod patient;
+mod profile;
 mod remote;
 mod spec;
 mod upload;

@@ -5,6 +5,7 @@
 mod integration {
     mod cli;
     mod crash;
+    mod disk;
     mod evaluate;
     mod faults;
     mod fuzz;

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path as StorePath;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 
 use super::StorageSpec;
+use super::profile::{self, Profile};
 use crate::error::{Error, Result};
 
 /// Longest time that a request is tried again; what it was signed with does not live much longer.
@@ -56,7 +57,7 @@ pub(super) fn parse(uri: &str, scheme: &str, rest: &str) -> Result<Remote> {
 /// A client for everything under `base`.
 pub(super) fn open(base: &str, spec: &StorageSpec) -> Result<Arc<dyn ObjectStore>> {
     let opened: Result<Arc<dyn ObjectStore>, object_store::Error> = match base.split("://").next() {
-        Some("s3") => amazon(base, spec),
+        Some("s3") => amazon(base, spec, &profile::find(spec.profile.as_deref(), &|name| std::env::var(name).ok())?),
         Some("gs") => GoogleCloudStorageBuilder::from_env()
             .with_url(base)
             .with_client_options(client(spec, false))
@@ -79,8 +80,20 @@ pub(super) fn open(base: &str, spec: &StorageSpec) -> Result<Arc<dyn ObjectStore
     opened.map_err(|error| Error::config(format!("{base} cannot be used as storage: {error}")))
 }
 
-fn amazon(base: &str, spec: &StorageSpec) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+fn amazon(base: &str, spec: &StorageSpec, profile: &Profile) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
     let mut builder = AmazonS3Builder::from_env().with_url(base);
+    let missing = |builder: &AmazonS3Builder, key| builder.get_config_value(&key).is_none();
+    if let Some(region) = profile.region.as_ref().filter(|_| missing(&builder, AmazonS3ConfigKey::Region)) {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = profile.endpoint.as_ref().filter(|_| missing(&builder, AmazonS3ConfigKey::Endpoint)) {
+        builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+    }
+    if let Some((id, secret, token)) = &profile.keys {
+        let (key_id, secret_key, token) = (id.clone(), secret.clone(), token.clone());
+        let keys = StaticCredentialProvider::new(AwsCredential { key_id, secret_key, token });
+        builder = builder.with_credentials(Arc::new(keys));
+    }
     if let Some(endpoint) = &spec.endpoint {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
     }

@@ -15,6 +15,10 @@ pub struct StorageSpec {
     /// Region of the buckets. Default: `AWS_REGION`, else `us-east-1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// Profile in `~/.aws/credentials` and `~/.aws/config` whose keys, region and endpoint are used. Default: the keys of
+    /// the environment, else the profile `AWS_PROFILE`, else the profile `default` where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// Send requests without a signature, as public buckets take them.
     pub anonymous: bool,
     /// Put the bucket into the name of the host (`bucket.host`) instead of the path.
@@ -30,6 +34,14 @@ pub struct StorageSpec {
 
 impl Default for StorageSpec {
     fn default() -> Self {
-        Self { endpoint: None, region: None, anonymous: false, virtual_hosted: false, timeout_s: 60, retries: 10 }
+        Self {
+            endpoint: None,
+            region: None,
+            profile: None,
+            anonymous: false,
+            virtual_hosted: false,
+            timeout_s: 60,
+            retries: 10,
+        }
     }
 }

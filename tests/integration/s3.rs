@@ -225,3 +225,60 @@ fn models_labels_and_thresholds_may_lie_in_a_bucket() {
     assert_ne!(made.status.code(), Some(0));
     assert!(stderr(&made).contains("s3://data/none/denoiser"), "{}", stderr(&made));
 }
+
+#[test]
+fn profiles_give_keys_and_nothing_shows_them() {
+    let (server, place) = (S3Server::start(), Workplace::new());
+    server.put("clips/a.mp4", &root().join("data/clips/real/carphone.mp4"));
+    server.put("clips/broken.mp4", &root().join("README.md"));
+    let pipeline = pipeline(&place, "  - {path: 's3://data/clips', kind: real}", DECODE, "s3://data/out");
+    std::fs::create_dir(place.path(".aws")).unwrap();
+    let config = format!("[profile work]\nregion = us-east-1\nendpoint_url = {}\n", server.endpoint());
+    std::fs::write(place.path(".aws/config"), config).unwrap();
+    let keys = |id: &str, secret: &str| {
+        let text = format!("[work]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+        std::fs::write(place.path(".aws/credentials"), text).unwrap();
+    };
+    let call = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut call = command(args);
+        call.envs(variables.iter().copied()).env("HOME", place.path("")).env("SIMDROP_LOG", "trace").output().unwrap()
+    };
+    let told = |made: &Output| format!("{}{}", stdout(made), stderr(made));
+    let mut texts = Vec::new();
+    // By the pipeline's setting, and by the environment.
+    keys("test-key", "test-secret");
+    let set = ["--set", "storage.profile=work"];
+    let made = call(&[&["run", &pipeline, "--progress", "plain"], &set[..]].concat(), &[]);
+    expect_code(&made, 0);
+    texts.push(told(&made));
+    for verb in ["explain", "validate"] {
+        let made = call(&[verb, &pipeline], &[("AWS_PROFILE", "work")]);
+        expect_code(&made, 0);
+        texts.push(told(&made));
+    }
+    // Wrong keys, and a profile that is not there.
+    keys("test-key", "no-such-secret");
+    let made = call(&["run", &pipeline, "--overwrite"], &[("AWS_PROFILE", "work")]);
+    assert_ne!(made.status.code(), Some(0));
+    assert!(stderr(&made).contains("credentials"), "{}", stderr(&made));
+    texts.push(told(&made));
+    let made = call(&["run", &pipeline, "--overwrite"], &[("AWS_PROFILE", "nobody")]);
+    assert_ne!(made.status.code(), Some(0));
+    assert!(stderr(&made).contains("AWS profile nobody is not in"), "{}", stderr(&made));
+    // Whatever was told or written.
+    let mut folders = vec![server.path("out")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => texts.push(String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()),
+            }
+        }
+    }
+    assert!(texts.len() > 6, "a dataset has files");
+    for secret in ["test-secret", "no-such-secret"] {
+        let shown = texts.iter().find_map(|text| text.lines().find(|line| line.contains(secret)));
+        assert!(shown.is_none(), "{shown:?}");
+    }
+}
