@@ -224,24 +224,32 @@ fn a_fifth_of_bad_answers_changes_nothing() {
     let run = |output: &str| {
         let yaml = format!(
             "name: test\nsources: [{{path: 's3://data/clips', kind: real}}]\nstages:\n{DECODE}\n\
-             storage: {{timeout_s: 2, retries: 30}}\nrun: {{clips_per_unit: 2}}\noutput: {{path: 's3://data/{output}'}}\n"
+             storage: {{timeout_s: 2, retries: 30}}\nrun: {{clips_per_unit: 2, memory_limit: 256MiB}}\n\
+             output: {{path: 's3://data/{output}'}}\n"
         );
         std::fs::write(place.path("pipeline.yaml"), yaml).unwrap();
         let mut call = command(&["run", &place.text("pipeline.yaml"), "--progress", "none"]);
         expect_code(&call.envs(server.environment()).output().unwrap(), 0);
-        dataset(&server, output)
+        let text = std::fs::read(server.path(&format!("{output}/dataset.json"))).unwrap();
+        let json: Value = serde_json::from_slice(&text).unwrap();
+        let peak = json["runs"][0]["peak_memory"].as_u64().unwrap();
+        let (shards, rows) = dataset(&server, output);
+        (shards, rows, peak)
     };
-    let (shards, rows) = run("undisturbed");
+    let (shards, rows, peak) = run("undisturbed");
     assert_eq!(rows.len(), 24);
     assert!(rows.iter().all(|row| row["fate"] == "kept"), "{rows:?}");
     faults.share.store(20, Ordering::Relaxed);
     for output in ["disturbed", "disturbed-again"] {
         let before = faults.requests.load(Ordering::Relaxed);
-        let (disturbed, disturbed_rows) = run(output);
+        let (disturbed, disturbed_rows, disturbed_peak) = run(output);
         let requests = faults.requests.load(Ordering::Relaxed) - before;
         let bad = std::mem::take(&mut *faults.counts.lock().unwrap());
         println!("{output}: 24 clips, {} rows, {requests} requests, bad answers {bad:?}", disturbed_rows.len());
+        println!("{output}: {} MiB of memory, {} undisturbed", disturbed_peak >> 20, peak >> 20);
         assert_eq!(disturbed, shards, "{output}");
+        // Bodies that come again are not kept twice.
+        assert!(disturbed_peak < peak + (64 << 20), "{disturbed_peak} {peak}");
         assert_eq!(disturbed_rows, rows, "{output}");
         assert!(bad.len() >= 4, "{bad:?}");
     }
