@@ -73,7 +73,10 @@ pub fn measure(spec: &PipelineSpec, files: &[PathBuf], folder: &Path) -> Result<
                 frames_of.extend(columns(config).map(|column| (column, frames)));
                 limits.push(limit);
             }
-            StageSpec::Score(config) => limits.extend(scoring(stage.name(), config, spec, threads)?),
+            StageSpec::Score(config) => {
+                let frames = frames_of.get(config.column.as_str()).copied();
+                limits.extend(scoring(stage.name(), config, frames, spec, threads)?);
+            }
             StageSpec::Model(config) => {
                 let items = config.inputs.iter().map(|input| items_per_clip(input, &frames_of)).fold(1.0, f64::max);
                 let model = &config.model;
@@ -143,19 +146,33 @@ pub fn decode_file(config: &DecodeConfig, file: &Path) -> Result<usize, video::V
     Ok(pictures.first().map_or(0, |pictures| pictures.shape[0]))
 }
 
-/// ONNX Runtime on ready batches of every denoiser.
-fn scoring(name: &str, config: &ScoreConfig, spec: &PipelineSpec, threads: usize) -> Result<Vec<Limit>> {
+/// ONNX Runtime on ready batches of every denoiser, for clips of so many frames.
+fn scoring(
+    name: &str,
+    config: &ScoreConfig,
+    frames: Option<f64>,
+    spec: &PipelineSpec,
+    threads: usize,
+) -> Result<Vec<Limit>> {
     let mut limits = Vec::new();
     for (model, passes) in score::passes_per_clip(config)? {
+        let passes = passes as f64 * windows(config, &model, frames)?;
         let rate = raw::rows_per_s(&spec.models, &model, config.batch, threads, MODEL_TIME)?;
         limits.extend(rate.map(|rate| Limit {
             part: format!("{name}: ONNX Runtime, {model}"),
-            seconds_per_clip: passes as f64 / rate,
-            units: passes as f64,
+            seconds_per_clip: passes / rate,
+            units: passes,
             unit: "passes",
         }));
     }
     Ok(limits)
+}
+
+/// Windows of a clip of so many frames.
+fn windows(config: &ScoreConfig, model: &str, frames: Option<f64>) -> Result<f64> {
+    let (Some(windows), Some(frames)) = (config.windows, frames) else { return Ok(1.0) };
+    let length = raw::input_axis(model, "x_t", 1)?.map_or(frames, |length| length as f64);
+    Ok(1.0 + ((frames - length) / f64::from(windows.stride)).ceil().max(0.0))
 }
 
 /// The files' own bytes into one tar file.

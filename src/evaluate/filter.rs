@@ -238,8 +238,10 @@ fn hint(name: &str, known: &BTreeSet<String>) -> String {
 }
 
 async fn read(session: &SqlSession, options: &FilterOptions, group: &str, features: &[String]) -> Result<Vec<Judged>> {
+    // A measure may be judged as a score as well, so names are not unique.
+    let numbers = options.scores.iter().chain(features).enumerate();
     let numbers: String =
-        options.scores.iter().chain(features).map(|name| format!(", cast(\"{name}\" as double)")).collect();
+        numbers.map(|(at, name)| format!(", cast(\"{name}\" as double) AS judged_number_{at}")).collect();
     let scored: Vec<String> = options.scores.iter().map(|name| format!("\"{name}\" IS NOT NULL")).collect();
     let whole = match &options.worst_of {
         Some(column) => format!("cast(\"{column}\" as varchar)"),

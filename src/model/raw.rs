@@ -51,6 +51,14 @@ pub fn rows_per_s(spec: &ModelsSpec, model: &str, batch: usize, threads: usize, 
     Ok(Some(rates.iter().sum()))
 }
 
+/// Length of an axis of an input, where the graph says it. Blocking.
+pub fn input_axis(model: &str, input: &str, axis: usize) -> Result<Option<usize>> {
+    let loaded = runtime::load(Path::new(model), Provider::Cpu, 0)?;
+    let loaded = loaded.map_err(|message| Error::Model { model: model.to_owned(), message })?;
+    let graph = Graph::of(&loaded);
+    Ok(graph.input(input).and_then(|(_, input)| input.dims.get(axis).copied().flatten()))
+}
+
 fn rate(session: &mut ort::session::Session, graph: &Graph, batch: usize, time: Duration) -> Result<f64, String> {
     let inputs = graph.inputs.iter().map(|input| {
         let shape: Vec<usize> = std::iter::once(batch).chain(input.dims.iter().skip(1).flatten().copied()).collect();

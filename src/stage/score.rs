@@ -52,7 +52,10 @@ impl Stage for ScoreStage {
         }
         let plan = Plan::of(self.name(), &self.config)?;
         let columns = plan.scores.iter().flat_map(|score| columns(&score.name));
-        with_outputs(self.name(), input, columns.map(|name| Field::new(name, DataType::Float64, true)))
+        let numbers = columns.map(|name| Field::new(name, DataType::Float64, true));
+        let windowed = plan.scores.iter().filter(|_| self.config.windows.is_some());
+        let places = windowed.map(|score| Field::new(frame_column(&score.name), DataType::Int64, true));
+        with_outputs(self.name(), input, numbers.chain(places))
     }
 
     fn limits(&self) -> Limits {
@@ -75,6 +78,11 @@ pub fn passes_per_clip(config: &ScoreConfig) -> Result<Vec<(String, usize)>> {
 /// The columns of a score: itself, the loss of its base and the loss of its reference.
 pub fn columns(score: &str) -> [String; 3] {
     [score.to_owned(), format!("{score}_base_loss"), format!("{score}_reference_loss")]
+}
+
+/// The column of the first frame of the window that a score is from.
+fn frame_column(score: &str) -> String {
+    format!("{score}_frame")
 }
 
 /// Frames, height and width that the denoisers of a score stage take, for [`export_noise`]; loads the models.

@@ -35,11 +35,34 @@ pub struct ScoreConfig {
     /// zeros, no condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// Scores clips with more frames than the denoisers take in windows of so many. Decode with the `fps` that the
+    /// denoisers were trained on. Default: clips have as many frames as the denoisers take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
     /// Most (clip, t, ε) items in one run of a model. On a GPU every run has as many, so that results do not depend on
     /// what else is scored; on the processor fewer are taken where its caches would not hold them.
     #[serde(default = "default_batch")]
     #[schemars(range(min = 2, max = 4096))]
     pub batch: usize,
+}
+
+/// The windows of a clip: the first begins with it, the last ends with it. The number of the first frame of the window
+/// with the largest score, from 0, is stored beside each score, in `<score>_frame`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Windows {
+    /// Frames from the beginning of one window to that of the next. Half of a window, and what happens at the edge of one
+    /// is in the middle of another.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub stride: u32,
+}
+
+impl Windows {
+    /// The first frames of the windows of `length` frames in a clip of `frames`, which has at least as many.
+    pub fn starts(self, frames: usize, length: usize) -> impl Iterator<Item = usize> {
+        let last = frames.saturating_sub(length);
+        (0..last).step_by(self.stride.max(1) as usize).chain([last])
+    }
 }
 
 fn default_column() -> String {
@@ -69,6 +92,26 @@ pub struct PairedScore {
     /// What is made of a clip's frames.
     #[serde(default)]
     pub over: Over,
+    /// What is made of a clip's windows, where it has such.
+    #[serde(default, skip_serializing_if = "OfWindows::is_default")]
+    pub of_windows: OfWindows,
+}
+
+/// How the scores of a clip's windows make its score.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OfWindows {
+    /// The largest, with its losses: for what may show at one moment only.
+    #[default]
+    Largest,
+    /// The mean, of the losses as well: for what a clip is as a whole.
+    Mean,
+}
+
+impl OfWindows {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How the losses of a clip's frames make its score.

@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arrow::array::{ArrayRef, Float64Array};
+use arrow::array::{ArrayRef, Float64Array, Int64Array};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::future::try_join_all;
 
-use super::columns;
-use super::config::{Normalize, Over, ScoreConfig};
+use super::config::{Normalize, OfWindows, Over, ScoreConfig};
 use super::loss::{frame_losses, noised, normalized, peak};
 use super::noise::shared_epsilon;
 use super::pairs::{Losses, Pair, Plan};
+use super::{columns as names, frame_column};
 use crate::error::{Error, Result};
 use crate::model::graph::DimsText;
 use crate::model::{Element, Graph, ModelRegistry, RowMut, Rows, Session, SessionOptions, no_such_tensor};
@@ -29,6 +29,24 @@ pub(super) struct ScoreOperator {
     shape: [Option<usize>; 3],
     noise: Mutex<Option<Arc<Noise>>>,
     output: SchemaRef,
+}
+
+/// The shape of the frames where they may be more than the denoisers take.
+fn at_least(
+    stage: &str,
+    config: &ScoreConfig,
+    have: [Option<usize>; 3],
+    shape: [Option<usize>; 3],
+) -> Result<[Option<usize>; 3]> {
+    let Some(length) = shape[0] else {
+        let message = "its denoisers take clips of any length, so there are no windows; remove windows";
+        return Err(Error::config(format!("stage {stage}: {message}")));
+    };
+    if let Some(few) = have[0].filter(|have| *have < length) {
+        let message = format!("column {} has {few} frames, a window of the denoisers takes {length}", config.column);
+        return Err(Error::config(format!("stage {stage}: {message}; decode more")));
+    }
+    Ok([Some(length), have[1], have[2]])
 }
 
 /// A loaded denoiser.
@@ -151,12 +169,14 @@ impl Noise {
     }
 }
 
-/// A clip that is being scored, shared by its models.
+/// A clip, or a window of one, that is being scored, shared by its models.
 #[derive(Debug)]
 struct Clip {
     /// Holds the frames, which stay where the decoder put them.
     frames: ArrayRef,
     row: usize,
+    /// The first frame.
+    from: usize,
     /// Frames, height, width, colours.
     shape: [usize; 4],
     normalize: Normalize,
@@ -169,7 +189,11 @@ struct Clip {
 impl Clip {
     fn x(&self) -> &[f32] {
         self.x.get_or_init(|| match frames::view(&self.frames, self.row) {
-            Ok(Some(view)) => normalized(view.data, self.normalize),
+            Ok(Some(view)) => {
+                let [count, height, width, colours] = self.shape;
+                let of_frame = height * width * colours;
+                normalized(&view.data[self.from * of_frame..][..count * of_frame], self.normalize)
+            }
             // Whoever made this clip has looked.
             _ => Vec::new(),
         })
@@ -237,8 +261,32 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     values.sum::<f64>() / count
 }
 
-/// A score with its two losses, or why there is none.
-type Scored = std::result::Result<Vec<[f64; 3]>, String>;
+/// A score of a clip or of a window.
+#[derive(Debug, Clone, Copy)]
+struct Score {
+    value: f64,
+    base: f64,
+    reference: f64,
+    /// The window's first frame.
+    from: usize,
+}
+
+/// The score of a clip of the scores of its windows; the first window goes before its equals.
+fn of_windows(how: OfWindows, windows: impl ExactSizeIterator<Item = Score> + Clone) -> Option<Score> {
+    let largest = windows.clone().reduce(|a, b| if b.value > a.value { b } else { a })?;
+    Some(match how {
+        OfWindows::Largest => largest,
+        OfWindows::Mean => Score {
+            value: mean(windows.clone().map(|score| score.value)),
+            base: mean(windows.clone().map(|score| score.base)),
+            reference: mean(windows.map(|score| score.reference)),
+            from: largest.from,
+        },
+    })
+}
+
+/// The scores of a clip, or why there are none.
+type Scored = std::result::Result<Vec<Score>, String>;
 
 impl ScoreOperator {
     /// Loads the denoisers for frames of the shape that `have` says, as far as it is known; blocking.
@@ -250,6 +298,7 @@ impl ScoreOperator {
         output: SchemaRef,
     ) -> Result<Self> {
         let Models { plan, denoisers, shape } = open_models(stage, config, models)?;
+        let have = if config.windows.is_some() { at_least(stage, config, have, shape)? } else { have };
         if !frames::fits(have, shape) {
             return Err(Error::config(format!(
                 "stage {stage}: column {} has frames × height × width {}, the denoisers take {}; decode to that size",
@@ -263,10 +312,22 @@ impl ScoreOperator {
     }
 
     async fn score(&self, clips: &ClipBatch, row: usize, task: &StageTask) -> Result<Scored> {
-        let clip = match self.clip(clips, row)? {
-            Ok(clip) => Arc::new(clip),
+        let windows = match self.windows(clips, row)? {
+            Ok(windows) => windows,
             Err(reason) => return Ok(Err(reason)),
         };
+        let scored = try_join_all(windows.into_iter().map(|clip| self.score_window(clip, task))).await?;
+        let scored = match scored.into_iter().collect::<std::result::Result<Vec<_>, String>>() {
+            Ok(scored) => scored,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let scores = self.plan.scores.iter().enumerate();
+        let of_clip = scores.map(|(at, score)| of_windows(score.of_windows, scored.iter().map(|scores| scores[at])));
+        of_clip.collect::<Option<_>>().map(Ok).ok_or_else(|| Error::internal("a clip without a window"))
+    }
+
+    async fn score_window(&self, clip: Clip, task: &StageTask) -> Result<Scored> {
+        let clip = Arc::new(clip);
         let runs = self.models.iter().map(|model| {
             let clip = Arc::clone(&clip);
             async move {
@@ -289,18 +350,25 @@ impl ScoreOperator {
                     &frames[0].iter().zip(&frames[1]).map(|(&base, &reference)| [base, reference]).collect::<Vec<_>>(),
                 ),
             };
-            Ok([value, base, reference])
+            Ok(Score { value, base, reference, from: clip.from })
         });
         Ok(scores.collect())
     }
 
-    /// The clip of a row; the inner error is why it cannot be scored.
-    fn clip(&self, clips: &ClipBatch, row: usize) -> Result<std::result::Result<Clip, String>> {
+    /// The clip of a row, or its windows; the inner error is why it cannot be scored.
+    fn windows(&self, clips: &ClipBatch, row: usize) -> Result<std::result::Result<Vec<Clip>, String>> {
         let frames = clips.column(&self.config.column)?;
         let Some(view) = frames::view(frames, row)? else {
             return Ok(Err(format!("the clip has no frames in column {}", self.config.column)));
         };
-        let have = [view.frames, view.height, view.width];
+        let (count, starts): (usize, Vec<usize>) = match (self.config.windows, self.shape[0]) {
+            (Some(_), Some(length)) if view.frames < length => {
+                return Ok(Err(format!("it has {} frames, a window of the denoisers takes {length}", view.frames)));
+            }
+            (Some(windows), Some(length)) => (length, windows.starts(view.frames, length).collect()),
+            _ => (view.frames, vec![0]),
+        };
+        let have = [count, view.height, view.width];
         if self.shape.iter().zip(have).any(|(wanted, have)| wanted.is_some_and(|wanted| wanted != have)) {
             return Ok(Err(format!(
                 "its frames are {have:?} (frames, height, width), the denoisers take {}; set frames, height and width \
@@ -329,16 +397,18 @@ impl ScoreOperator {
                 "it has no condition, and a denoiser takes one whose length its graph leaves open".to_owned()
             ));
         }
-        let [count, height, width] = have;
-        Ok(Ok(Clip {
+        let noise = self.noise(count * view.height * view.width * 3);
+        let clip = |from: usize| Clip {
             frames: Arc::clone(frames),
             row,
-            shape: [count, height, width, 3],
+            from,
+            shape: [count, view.height, view.width, 3],
             normalize: self.config.normalize,
             x: OnceLock::new(),
-            condition,
-            noise: self.noise(view.data.len()),
-        }))
+            condition: condition.clone(),
+            noise: Arc::clone(&noise),
+        };
+        Ok(Ok(starts.into_iter().map(clip).collect()))
     }
 
     /// The ε for clips of `length` values; those of the size before are forgotten.
@@ -376,15 +446,20 @@ impl Denoiser {
 impl Operator for ScoreOperator {
     async fn process(&self, clips: ClipBatch, task: &StageTask) -> Result<ClipBatch> {
         let scored = try_join_all((0..clips.rows()).map(|row| self.score(&clips, row, task))).await?;
-        let names: Vec<[String; 3]> = self.plan.scores.iter().map(|score| columns(&score.name)).collect();
-        let columns = names.iter().enumerate().flat_map(|(score, names)| {
-            let scored = &scored;
-            names.iter().enumerate().map(move |(part, name)| {
-                let values = scored.iter().map(|clip| clip.as_ref().ok().map(|scores| scores[score][part]));
-                (name.as_str(), Arc::new(values.collect::<Float64Array>()) as ArrayRef)
-            })
-        });
+        let of_all = |score: usize| scored.iter().map(move |clip| clip.as_ref().ok().map(|scores| scores[score]));
+        let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+        for (at, score) in self.plan.scores.iter().enumerate() {
+            let parts = [|score: Score| score.value, |score: Score| score.base, |score: Score| score.reference];
+            for (name, part) in names(&score.name).into_iter().zip(parts) {
+                columns.push((name, Arc::new(of_all(at).map(|score| score.map(part)).collect::<Float64Array>())));
+            }
+            if self.config.windows.is_some() {
+                let first = of_all(at).map(|score| score.map(|score| score.from as i64));
+                columns.push((frame_column(&score.name), Arc::new(first.collect::<Int64Array>())));
+            }
+        }
+        let columns = columns.iter().map(|(name, values)| (name.as_str(), Arc::clone(values))).collect();
         let fates: Vec<_> = scored.iter().map(|clip| clip.as_ref().err().map(Fate::failed)).collect();
-        clips.with_columns(&self.output, columns.collect())?.settle(&self.stage, &fates)
+        clips.with_columns(&self.output, columns)?.settle(&self.stage, &fates)
     }
 }

@@ -1,6 +1,6 @@
 //! Which model is run on which (t, ε) pairs, and which of its losses each score is made of.
 
-use super::config::{Over, PairedScore, ScoreConfig};
+use super::config::{OfWindows, Over, PairedScore, ScoreConfig};
 use crate::error::{Error, Result};
 use crate::spec::suggest;
 
@@ -40,6 +40,7 @@ pub(super) struct PlannedScore {
     pub(super) base: Losses,
     pub(super) reference: Losses,
     pub(super) over: Over,
+    pub(super) of_windows: OfWindows,
 }
 
 /// Losses of one model.
@@ -71,7 +72,13 @@ impl Plan {
                     "stage {stage}, score {name}: base and reference are the same model, so the score is always 0"
                 )));
             }
-            plan.scores.push(PlannedScore { name: name.clone(), base, reference, over: score.over });
+            plan.scores.push(PlannedScore {
+                name: name.clone(),
+                base,
+                reference,
+                over: score.over,
+                of_windows: score.of_windows,
+            });
         }
         Ok(plan)
     }

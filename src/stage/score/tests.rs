@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, Float64Array, RecordBatch, new_null_array};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Float32Type, Float64Type};
+use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
 
-use super::config::{Normalize, Over, PairedScore};
+use super::config::{Normalize, OfWindows, Over, PairedScore, Windows};
 use super::loss::{loss, noised, normalized};
 use super::noise::epsilon;
 use super::pairs::{Pair, pairs};
@@ -37,6 +37,7 @@ fn paired(base: &str, reference: &str) -> PairedScore {
         t: vec![0.05, 0.12, 0.25],
         draws: 2,
         over: Over::Mean,
+        of_windows: OfWindows::Largest,
     }
 }
 
@@ -54,6 +55,7 @@ fn config() -> ScoreConfig {
         seed: 7,
         normalize: Normalize::PerClip,
         condition: None,
+        windows: None,
         batch: 48,
     }
 }
@@ -272,4 +274,53 @@ fn noise_is_exported_as_npy() {
     assert_eq!(all.shape(), [6, 2, 3, 4, 3]);
     assert_eq!(levels.to_vec(), [0.05, 0.05, 0.12, 0.12, 0.25, 0.25]);
     assert_eq!(all.index_axis(ndarray::Axis(0), 4).iter().copied().collect::<Vec<_>>(), epsilon(7, 4, 72));
+}
+
+/// A clip of the frames of all of `clips`, one behind the other.
+fn in_a_row(clips: &[usize]) -> ClipFrames {
+    let bytes: Vec<u8> = clips.iter().flat_map(|&clip| made_up(clip).data.to_vec()).collect();
+    ClipFrames { data: Buffer::from(bytes), shape: [8 * clips.len(), 32, 32] }
+}
+
+#[tokio::test]
+async fn a_clip_of_windows_has_the_scores_of_its_worst_one() {
+    let windows = |stride| ScoreConfig { windows: Some(Windows { stride }), ..config() };
+    let alone = score(config(), &context(2), batch([0, 1, 2].map(|clip| Some(made_up(clip))))).await;
+    let long = || [in_a_row(&[1, 0, 2]), made_up(1)].map(Some);
+    let made = score(windows(8), &context(2), batch(long())).await;
+    for name in ["simdrop_score", "domain_score", "transient_score"] {
+        let parts = values(&alone, name);
+        let order = [1, 0, 2];
+        let worst = (0..3).max_by(|&a, &b| parts.value(order[a]).total_cmp(&parts.value(order[b]))).unwrap();
+        assert_eq!(values(&made, name).value(0), parts.value(order[worst]), "{name}");
+        assert_eq!(values(&made, name).value(1), parts.value(1), "{name}");
+        let loss = format!("{name}_base_loss");
+        assert_eq!(values(&made, &loss).value(0), values(&alone, &loss).value(order[worst]), "{name}");
+        let first = made.column(&format!("{name}_frame")).unwrap().as_primitive::<Int64Type>().clone();
+        assert_eq!((first.value(0), first.value(1)), (8 * worst as i64, 0), "{name}");
+    }
+    // Or the mean of all.
+    let mut of_all = windows(8);
+    of_all.scores.values_mut().for_each(|score| score.of_windows = OfWindows::Mean);
+    let mean = score(of_all, &context(2), batch(long())).await;
+    let parts = values(&alone, "domain_score");
+    near(values(&mean, "domain_score").value(0), (0..3).map(|clip| parts.value(clip)).sum::<f64>() / 3.0);
+    // More windows find no less.
+    let finer = score(windows(4), &context(2), batch(long())).await;
+    for name in ["simdrop_score", "transient_score"] {
+        assert!(values(&finer, name).value(0) >= values(&made, name).value(0), "{name}");
+    }
+    // A clip that is too short fails and says so.
+    let short = ClipFrames { data: Buffer::from(vec![9u8; 5 * 32 * 32 * 3]), shape: [5, 32, 32] };
+    let made = score(windows(4), &context(2), batch([Some(short)])).await;
+    assert!(values(&made, "simdrop_score").is_null(0));
+}
+
+#[test]
+fn windows_begin_and_end_with_their_clip() {
+    let starts = |stride, frames| Windows { stride }.starts(frames, 8).collect::<Vec<_>>();
+    assert_eq!(starts(4, 24), [0, 4, 8, 12, 16]);
+    assert_eq!(starts(4, 22), [0, 4, 8, 12, 14]);
+    assert_eq!(starts(4, 8), [0]);
+    assert_eq!(starts(100, 24), [0, 16]);
 }
