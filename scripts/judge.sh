@@ -22,6 +22,6 @@ scenes --list | grep '"defects":\[\]' |
     done
 "$simdrop" run pipelines/reference/judge.yaml --overwrite --set "output.path=$out/scored" \
     --set "sources[0].list=$out/renders/judge.parquet" --set "sources[1].list=$out/h264/list.csv" \
-    --set "stages.score.models.base=$models/base/model.onnx" --set "stages.score.models.clean=$models/clean/model.onnx" \
+    --set "stages.score.models.clean=$models/clean/model.onnx" \
     --set "stages.score.models.artefact=$models/artefact/model.onnx"
-"$simdrop" evaluate filter "$out/scored" --score artefact_score,transient_score --worst-of uri --together noise,flicker,popping,teleport --neutral h264 "$@"
+"$simdrop" evaluate filter "$out/scored" --score artefact_score,transient_score,measure_jump --together noise,flicker,popping,teleport --neutral h264 "$@"

@@ -2,8 +2,9 @@
 
     python scripts/reference_scores.py --base clean.onnx --reference artefact.onnx CLIP… > scores.csv
 
-Prints CSV: uri, score, base_loss, reference_loss. `schemas/denoiser.md` has the definitions. Needs the Python packages
-`numpy` and `onnxruntime`. Every clip is decoded whole; frames are scaled by ffmpeg's area filter.
+Prints CSV: uri, score, base_loss, reference_loss; with --fps and --stride those of the window where the score is largest, as
+the stage has them with `windows`. `schemas/denoiser.md` has the definitions. Needs the Python packages `numpy` and
+`onnxruntime`, and ffmpeg. Every clip is decoded whole; frames are scaled by ffmpeg's area filter.
 """
 
 import argparse
@@ -35,15 +36,33 @@ def epsilon(seed, k, shape):
     return pairs.reshape(-1)[:size].reshape(shape).astype(np.float32)
 
 
-def read_frames(path, count, height, width):
-    """Bytes [count, height, width, 3] of frames spread evenly over the clip, first and last included."""
+def on_show(path, fps):
+    """Numbers of the frames that are on show at the clip's start, 1/fps seconds later, and so on."""
+    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "frame=pts_time", "-of", "csv=p=0", path]
+    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    times = np.array([float(line.strip(",")) for line in lines])
+    times = times - times[0]
+    length = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0)
+    wanted = np.arange(int(np.ceil(length * fps - 1e-3))) / fps  # ffprobe rounds to microseconds
+    return np.searchsorted(times, wanted + 1e-6, side="right") - 1
+
+
+def read_frames(path, count, height, width, fps=None):
+    """Bytes [frames, height, width, 3]: at a rate, or `count` spread evenly over the clip, first and last included."""
     command = ["ffmpeg", "-v", "error", "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough"]
     command += ["-vf", f"scale={width}:{height}:flags=area", "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"]
     raw = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     frames = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
     if len(frames) < count:
         raise ValueError(f"{path} has {len(frames)} frames, {count} are needed")
-    return frames[np.linspace(0, len(frames) - 1, count, dtype=int)]
+    return frames[on_show(path, fps) if fps else np.linspace(0, len(frames) - 1, count, dtype=int)]
+
+
+def windows(frames, count, stride):
+    """Parts of `count` frames; the first begins with the clip, the last ends with it."""
+    last = len(frames) - count
+    starts = [*range(0, last, stride), last] if stride else [0]
+    return [frames[start : start + count] for start in starts]
 
 
 def normalized(frames, per_clip=True):
@@ -73,7 +92,9 @@ def main():
     parser.add_argument("--t", type=float, nargs="+", default=[0.05, 0.12, 0.25], help="noise levels")
     parser.add_argument("--draws", type=int, default=2, help="draws of epsilon at each level")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=8, help="frames that the denoisers take")
+    parser.add_argument("--fps", type=float, help="frames a second; default: --frames spread over the clip")
+    parser.add_argument("--stride", type=int, help="frames between the beginnings of windows")
     parser.add_argument("--size", type=int, nargs=2, default=[32, 32], metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--normalize", choices=["per_clip", "none"], default="per_clip")
     arguments = parser.parse_args()
@@ -86,13 +107,18 @@ def main():
     width, height = arguments.size
     for clip in arguments.clips:
         try:
-            frames = read_frames(clip, arguments.frames, height, width)
+            frames = read_frames(clip, arguments.frames, height, width, arguments.fps)
+            if len(frames) < arguments.frames:
+                raise ValueError(f"{len(frames)} frames at that rate, {arguments.frames} are needed")
         except (subprocess.CalledProcessError, ValueError) as error:
             print(f"{clip}: {error}", file=sys.stderr)
             continue
-        x = normalized(frames, arguments.normalize == "per_clip")
-        base, reference = (loss(session, x, levels, arguments.seed) for session in sessions)
-        table.writerow([clip, base - reference, base, reference])
+        scores = []
+        for window in windows(frames, arguments.frames, arguments.stride):
+            x = normalized(window, arguments.normalize == "per_clip")
+            base, reference = (loss(session, x, levels, arguments.seed) for session in sessions)
+            scores.append((base - reference, base, reference))
+        table.writerow([clip, *max(scores)])
 
 
 if __name__ == "__main__":
