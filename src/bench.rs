@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use self::limits::Limits;
-use crate::engine::{RunRequest, local, prepare};
+use crate::engine::{Engine, RunRequest, prepare, run};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, StageView};
 use crate::spec::PipelineSpec;
@@ -82,13 +82,14 @@ pub async fn bench(spec: &PipelineSpec, clips: usize, folder: &std::path::Path) 
     let progress = Arc::new(Progress::default());
     let request = RunRequest {
         spec: spec.clone(),
+        engine: Engine::Local,
         overwrite: true,
         retry: None,
         context,
         progress: Arc::clone(&progress),
         stop: CancellationToken::new(),
     };
-    let (outcome, queues) = with_queues(&progress, local::run(request)).await;
+    let (outcome, queues) = with_queues(&progress, run::run(request)).await;
     let dataset = outcome?.dataset;
     let after = measure().await.map_err(Error::internal)??;
     let run = dataset.runs.last().ok_or_else(|| Error::internal("a dataset without a run"))?;

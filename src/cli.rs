@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod bench;
+mod cluster;
 mod data;
 mod evaluate;
 mod pipeline;
@@ -46,6 +47,10 @@ enum Command {
     Bench(BenchArgs),
     /// Render synthetic clips and their ground truth with Blender. Run it again and what is missing is rendered.
     Render(RenderArgs),
+    /// Start the scheduler of a cluster that `simdrop run --engine df://HOST:PORT` runs on.
+    Scheduler(crate::engine::ballista::SchedulerOptions),
+    /// Start an executor of a cluster.
+    Executor(crate::engine::ballista::ExecutorOptions),
     /// Train a denoiser on datasets, with ONNX Runtime.
     Train(TrainArgs),
     /// Judge a score by clips with labels.
@@ -81,6 +86,9 @@ struct PipelineArgs {
 struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
+    /// What runs it: `local`, this machine, or `df://HOST:PORT`, the cluster of that scheduler.
+    #[arg(long, default_value_t)]
+    engine: crate::engine::Engine,
     /// How progress is shown.
     #[arg(long, value_enum, default_value_t)]
     progress: ProgressMode,
@@ -341,6 +349,8 @@ impl Cli {
             Command::Verify(args) => verify::verify(args).await,
             Command::Bench(args) => bench::bench(args).await,
             Command::Render(args) => render::render(args).await,
+            Command::Scheduler(options) => cluster::scheduler(options).await,
+            Command::Executor(options) => cluster::executor(options).await,
             Command::Train(args) => train::train(args).await,
             Command::Evaluate(args) => match args.what {
                 Evaluate::Filter(args) => evaluate::filter(args).await,

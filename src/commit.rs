@@ -7,13 +7,16 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 
 use crate::dataset::{CLIPS, Counts, DATASET_FILE, Dataset, FORMAT, Receipt, RunEntry, SHARDS, WORK, seal};
 use crate::error::{Error, Result};
 use crate::spec::PipelineSpec;
 use crate::storage::Location;
+
+/// Receipts that are read at once.
+const READS: usize = 16;
 
 /// Where the receipts of a pipeline are.
 fn receipts_folder(root: &Location, fingerprint: &str) -> Location {
@@ -50,6 +53,19 @@ pub async fn read_receipt(root: &Location, fingerprint: &str, unit: &str) -> Res
     Ok(serde_json::from_slice(&file.read().await?).ok())
 }
 
+/// The receipt of a unit, if there is one and everything that it lists is there.
+pub async fn find_receipt(root: &Location, fingerprint: &str, unit: &str) -> Result<Option<Receipt>> {
+    let file = receipts_folder(root, fingerprint).join(&format!("{unit}.json"));
+    let receipt = file.read_if_there().await?.and_then(|json| serde_json::from_slice::<Receipt>(&json).ok());
+    let Some(receipt) = receipt.filter(|receipt| receipt.unit == unit) else { return Ok(None) };
+    for (path, bytes) in receipt.files() {
+        if root.join(path).stat().await?.is_none_or(|file| file.size != bytes) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(receipt))
+}
+
 /// The receipts of the units that are done; one whose files are gone or of another size does not count. Of a unit that
 /// is committed, the dataset itself is the receipt.
 pub async fn read_receipts(
@@ -70,13 +86,12 @@ pub async fn read_receipts(
     receipts.retain(is_done);
     let mut found: HashMap<String, Receipt> =
         receipts.into_iter().map(|receipt| (receipt.unit.clone(), receipt)).collect();
-    for unit in names.iter().filter(|name| units.contains(name.as_str())) {
-        if found.contains_key(unit) {
-            continue;
-        }
-        if let Some(receipt) = read_receipt(root, fingerprint, unit).await?.filter(is_done) {
-            found.insert(unit.clone(), receipt);
-        }
+    let missing: Vec<&String> =
+        names.iter().filter(|name| units.contains(name.as_str()) && !found.contains_key(*name)).collect();
+    let read = missing.into_iter().map(|unit| read_receipt(root, fingerprint, unit));
+    let mut read = futures::stream::iter(read).buffer_unordered(READS);
+    while let Some(receipt) = read.try_next().await? {
+        found.extend(receipt.filter(is_done).map(|receipt| (receipt.unit.clone(), receipt)));
     }
     Ok(found)
 }

@@ -152,6 +152,8 @@ impl Error {
                 source.kind(),
                 std::io::ErrorKind::Interrupted | std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock
             ),
+            Self::DataFusion(error) => is_of_store(error.as_ref()),
+            Self::Parquet(error) => is_of_store(error),
             _ => false,
         }
     }
@@ -160,6 +162,12 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         if self.blame() == Blame::User { 2 } else { 1 }
     }
+}
+
+/// Whether a store's passing fault is behind an error.
+fn is_of_store(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| matches!(error.downcast_ref::<object_store::Error>(), Some(object_store::Error::Generic { .. })))
 }
 
 /// What to do about a store that refuses.
@@ -194,8 +202,9 @@ impl From<Error> for datafusion::error::DataFusionError {
     /// Transient faults become `IoError`, the only kind that Ballista tries again.
     fn from(error: Error) -> Self {
         match error {
-            Error::DataFusion(inner) => *inner,
+            Error::DataFusion(inner) if matches!(*inner, Self::IoError(_)) => *inner,
             error if error.is_transient() => Self::IoError(std::io::Error::other(error)),
+            Error::DataFusion(inner) => *inner,
             error => Self::External(Box::new(error)),
         }
     }

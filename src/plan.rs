@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod rechunk;
+pub mod remote;
 pub mod sink_exec;
 pub mod stage_exec;
 
@@ -13,17 +14,18 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectMeta;
 
 pub use codec::StageCodec;
+pub use remote::RemoteSettings;
 pub use sink_exec::{SinkExec, SinkSpec};
 pub use stage_exec::{StageExec, StageNode};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schema;
 use crate::spec::PipelineSpec;
 use crate::storage::Location;
@@ -36,13 +38,15 @@ pub fn store_url(root: &Location) -> Result<ObjectStoreUrl> {
     }
 }
 
-/// The plan of a pipeline over the files of its work units, which lie at the output.
+/// The plan of a pipeline over the files of its work units, which lie at the output; `remote` where other machines run
+/// it.
 pub fn build(
     spec: &PipelineSpec,
     fingerprint: &str,
     manifest: &SchemaRef,
     root: &Location,
     units: Vec<ObjectMeta>,
+    remote: Option<RemoteSettings>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let groups =
         units.into_iter().map(|unit| FileGroup::new(vec![PartitionedFile::new_from_meta(unit)])).collect::<Vec<_>>();
@@ -62,6 +66,7 @@ pub fn build(
         name: spec.name.clone(),
         fingerprint: fingerprint.to_owned(),
         index: spec.stages.len(),
+        remote,
     };
     Ok(Arc::new(SinkExec::new(sink, plan)))
 }
@@ -78,6 +83,17 @@ pub fn schemas(spec: &PipelineSpec, manifest: &SchemaRef) -> Result<Vec<SchemaRe
 
 fn count_frames(schema: &SchemaRef) -> usize {
     schema.fields().iter().filter(|field| schema::is_frames(field)).count()
+}
+
+/// The unit that a partition of a plan over the files of units reads: its file is named after it.
+pub fn unit_of(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Result<String> {
+    let leaf = stages(plan).swap_remove(0);
+    let scan =
+        leaf.downcast_ref::<DataSourceExec>().and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
+    let file = scan.and_then(|scan| scan.file_groups.get(partition)?.files().first());
+    let name = file.and_then(|file| file.object_meta.location.filename()?.strip_suffix(".parquet"));
+    name.map(str::to_owned)
+        .ok_or_else(|| Error::internal(format!("partition {partition} reads no file of a work unit")))
 }
 
 /// The stages of a plan in the order of the flow.

@@ -27,9 +27,26 @@ pub struct Progress {
     done: Mutex<Counts>,
     units_done: AtomicU64,
     first_unit: Mutex<Option<Duration>>,
+    units: AtomicU64,
+    cluster: Mutex<Option<ClusterView>>,
     /// Failures that were told.
     told: AtomicU64,
     stages: Mutex<Vec<Option<Arc<StageCounters>>>>,
+}
+
+/// What is known of the cluster that a run is on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ClusterView {
+    /// Executors that are alive.
+    pub executors: u64,
+    /// Work units that they can do at once.
+    pub slots: u64,
+    /// Executors that were lost during the run.
+    pub lost: u64,
+    /// Work units that are done.
+    pub units: u64,
+    /// Work units of the run.
+    pub of_units: u64,
 }
 
 /// Counters of a stage.
@@ -81,6 +98,8 @@ impl Default for Progress {
             done: Mutex::default(),
             units_done: AtomicU64::new(0),
             first_unit: Mutex::default(),
+            units: AtomicU64::new(0),
+            cluster: Mutex::default(),
             told: AtomicU64::new(0),
             stages: Mutex::default(),
         }
@@ -96,6 +115,26 @@ impl Progress {
     /// Sets how many clips the run will handle.
     pub fn expect(&self, clips: u64) {
         self.expected.store(clips, Ordering::Relaxed);
+    }
+
+    /// Sets how many work units the run will handle.
+    pub fn expect_units(&self, units: u64) {
+        self.units.store(units, Ordering::Relaxed);
+    }
+
+    /// Notes how many executors and slots there are; those that were there before and are not any more are lost.
+    pub fn show_cluster(&self, now: ClusterView) {
+        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = cluster.unwrap_or(now);
+        let lost = before.lost + before.executors.saturating_sub(now.executors);
+        *cluster = Some(ClusterView { lost, ..now });
+    }
+
+    /// The cluster that the run is on; none where it is on this machine alone.
+    pub fn cluster(&self) -> Option<ClusterView> {
+        let cluster = *self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        let (units, of_units) = (self.units_done(), self.units.load(Ordering::Relaxed));
+        cluster.map(|cluster| ClusterView { units, of_units, ..cluster })
     }
 
     /// A stage made so many more clips of those that it was given.

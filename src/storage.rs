@@ -33,6 +33,8 @@ const TRIES: u32 = 6;
 #[derive(Debug, Clone, Default)]
 pub struct Storage {
     spec: StorageSpec,
+    /// Where relative paths are taken from; none where that is the working directory.
+    folder: Option<PathBuf>,
     stores: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>,
     /// Uploads that are being forgotten.
     aborts: TaskTracker,
@@ -55,11 +57,20 @@ impl Storage {
         Self { spec: spec.clone(), ..Self::default() }
     }
 
+    /// The same, with relative paths taken from `folder`: the working directory of whoever wrote them.
+    pub fn in_folder(self, folder: PathBuf) -> Self {
+        Self { folder: Some(folder), ..self }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.as_ref().map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
+    }
+
     /// The place that `uri` names: a local path (absolute, or from the working directory), a `file://` URL, an object or
     /// a folder of `s3://`, `gs://` or `az://`, or an address of the web.
     pub fn locate(&self, uri: &str) -> Result<Location> {
         let local = match uri.split_once("://") {
-            None => PathBuf::from(uri),
+            None => self.path(uri),
             Some(("file", _)) => url::Url::parse(uri)
                 .ok()
                 .and_then(|url| url.to_file_path().ok())
@@ -87,7 +98,7 @@ impl Storage {
     /// its clones are used. Blocks, on a thread of a Tokio runtime of several threads.
     pub fn file(&self, uri: &str) -> Result<PathBuf> {
         if !is_remote(uri) {
-            let path = uri.strip_prefix("file://").map_or_else(|| PathBuf::from(uri), PathBuf::from);
+            let path = uri.strip_prefix("file://").map_or_else(|| self.path(uri), PathBuf::from);
             return Ok(path);
         }
         self.fetched.get(uri, || {

@@ -4,6 +4,7 @@
 
 mod integration {
     mod cli;
+    mod cluster;
     mod crash;
     mod disk;
     mod evaluate;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::render::render_sources;
 use super::{ExplainArgs, NoiseArgs, PipelineArgs, RunArgs, print};
 use crate::commit;
-use crate::engine::{Retry, RunOutcome, RunRequest, local, prepare};
+use crate::engine::{Engine, Retry, RunOutcome, RunRequest, prepare, run as driver};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::plan;
@@ -56,7 +56,7 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
     let loaded = load(&args.pipeline)?;
     render_sources(&loaded.spec, args.progress).await?;
     let retry = args.retry_failed.map(|reason| Retry { reason });
-    let outcome = run_spec(loaded.spec.clone(), args.overwrite, retry, args.progress).await;
+    let outcome = run_spec(loaded.spec.clone(), args.engine, args.overwrite, retry, args.progress).await;
     let outcome = outcome.map_err(|error| place(&loaded, error))?;
     if outcome.up_to_date {
         print("nothing to do: the dataset is up to date\n")?;
@@ -67,14 +67,20 @@ pub(super) async fn run(args: RunArgs) -> Result<()> {
 /// Runs a pipeline with progress; the first Ctrl-C lets what is under way finish, the second ends everything.
 pub(super) async fn run_spec(
     spec: PipelineSpec,
+    engine: Engine,
     overwrite: bool,
     retry: Option<Retry>,
     mode: ProgressMode,
 ) -> Result<RunOutcome> {
     let context = prepare::context(&spec)?;
     let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
+    let note = match &engine {
+        Engine::Local => FINISHING,
+        Engine::Cluster(_) => "stopping: the tasks on the cluster are ended, the work units that are done are kept",
+    };
     let request = RunRequest {
         spec,
+        engine,
         overwrite,
         retry,
         context: Arc::clone(&context),
@@ -83,16 +89,19 @@ pub(super) async fn run_spec(
     };
     let show = display::show(progress, Arc::clone(&context), mode);
     let outcome = tokio::select! {
-        outcome = local::run(request) => outcome,
+        outcome = driver::run(request) => outcome,
         () = show => Err(Error::internal("the display ended before the run")),
-        error = interrupts(&stop, &context.cancel) => Err(error),
+        error = interrupts(&stop, &context.cancel, note) => Err(error),
     };
     context.storage.settle().await;
     outcome
 }
 
-/// Waits for Ctrl-C, or for a supervisor's SIGTERM, twice.
-pub(super) async fn interrupts(stop: &CancellationToken, cancel: &CancellationToken) -> Error {
+/// What is told at the first Ctrl-C where clips under way are finished.
+pub(super) const FINISHING: &str = "stopping: clips under way are finished first; press Ctrl-C again to stop at once";
+
+/// Waits for Ctrl-C, or for a supervisor's SIGTERM, twice; at the first it tells `note`, if that says anything.
+pub(super) async fn interrupts(stop: &CancellationToken, cancel: &CancellationToken, note: &str) -> Error {
     let mut terminated = match signal(SignalKind::terminate()) {
         Ok(terminated) => terminated,
         Err(error) => return Error::io("wait for", "SIGTERM")(error),
@@ -105,8 +114,8 @@ pub(super) async fn interrupts(stop: &CancellationToken, cancel: &CancellationTo
             _ = terminated.recv() => {}
         }
         token.cancel();
-        if !last {
-            tracing::warn!("stopping: clips under way are finished first; press Ctrl-C again to stop at once");
+        if !last && !note.is_empty() {
+            tracing::warn!("{note}");
         }
     }
     Error::Cancelled
@@ -123,7 +132,7 @@ pub(super) async fn validate(args: PipelineArgs) -> Result<()> {
     let context = prepare::context(spec)?;
     let mut report = format!("configuration  {} stages, {}\n", spec.stages.len(), args.pipeline.display());
     let mut problems = Vec::new();
-    let manifest = local::list(spec, "validate", &context).await;
+    let manifest = driver::list(spec, "validate", &context).await;
     let columns = match &manifest {
         Ok(manifest) => Arc::clone(&manifest.schema),
         Err(_) => schema::clip_schema(),
@@ -228,7 +237,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
     let spec = &loaded.spec;
     let context = prepare::context(spec)?;
     let fingerprint = prepare::fingerprint(spec, &context.storage).map_err(|error| place(&loaded, error))?;
-    let manifest = local::list(spec, &fingerprint, &context).await.map_err(|error| place(&loaded, error))?;
+    let manifest = driver::list(spec, &fingerprint, &context).await.map_err(|error| place(&loaded, error))?;
     let root = context.storage.locate(&spec.output.path)?;
     let files = manifest.units.iter().map(|unit| object_store::ObjectMeta {
         location: commit::unit_file(&root, &fingerprint, &unit.id).path().clone(),
@@ -237,7 +246,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
         e_tag: None,
         version: None,
     });
-    let plan = plan::build(spec, &fingerprint, &manifest.schema, &root, files.collect());
+    let plan = plan::build(spec, &fingerprint, &manifest.schema, &root, files.collect(), None);
     let plan = plan.map_err(|error| place(&loaded, error))?;
     print(&format!(
         "{} clips in {} work units, {} threads, {} of memory\n{}",
@@ -255,7 +264,7 @@ async fn analyze(loaded: &LoadedSpec) -> Result<()> {
     let mut spec = loaded.spec.clone();
     spec.output.path = folder.path().join("dataset").display().to_string();
     render_sources(&spec, ProgressMode::Auto).await?;
-    let outcome = run_spec(spec, false, None, ProgressMode::Auto).await?;
+    let outcome = run_spec(spec, Engine::Local, false, None, ProgressMode::Auto).await?;
     let mut text = outcome.plan.unwrap_or_default();
     let run = outcome.dataset.runs.last().ok_or_else(|| Error::internal("a dataset without a run"))?;
     writeln!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::pipeline::interrupts;
+use super::pipeline::{FINISHING, interrupts};
 use super::{RenderArgs, print};
 use crate::error::{Error, Result};
 use crate::manifest::scenes_of;
@@ -50,7 +50,7 @@ pub(super) async fn render_spec(spec: spec::ScenesSpec, mode: ProgressMode) -> R
     tokio::select! {
         outcome = run::run(request) => outcome,
         () = progress::show(progress, mode) => Err(Error::internal("the display ended before the render")),
-        error = interrupts(&stop, &cancel) => Err(error),
+        error = interrupts(&stop, &cancel, FINISHING) => Err(error),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::pipeline::{interrupts, message_and_help};
+use super::pipeline::{FINISHING, interrupts, message_and_help};
 use super::{PipelineArgs, TrainArgs, print};
 use crate::error::{Error, Result};
 use crate::progress::display;
@@ -32,7 +32,7 @@ pub(super) async fn train(args: TrainArgs) -> Result<()> {
         () = display::show_states(|| progress.snapshot(), args.progress) => {
             return Err(Error::internal("the display ended before the training"));
         }
-        error = interrupts(&stop, &cancel) => return Err(error),
+        error = interrupts(&stop, &cancel, FINISHING) => return Err(error),
     };
     print(&summary(&outcome)?)
 }

@@ -49,29 +49,58 @@ pub fn context(spec: &PipelineSpec) -> Result<Arc<StageContext>> {
     let context = StageContext::new(storage, models, cpu, memory);
     Ok(Arc::new(match spec.run.isolation {
         Isolation::None => context,
-        Isolation::Process => {
-            // As many as the decode stages of the work units that run at once have clips in hand: starting one costs more
-            // than reading a small clip.
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let pool = WorkerPool::of_this_program(memory as u64, 2 * cores * threads(spec).max(2));
-            context.with_videos(Videos::isolated(pool.map_err(Error::io("find", "the program itself"))?))
-        }
+        Isolation::Process => context.with_videos(isolated(memory, threads(spec).max(2))?),
     }))
+}
+
+/// Opens videos in processes of their own, where `units` are run at once.
+pub fn isolated(memory: usize, units: usize) -> Result<Videos> {
+    // As many as the decode stages of the work units that run at once have clips in hand: starting one costs more than
+    // reading a small clip.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pool = WorkerPool::of_this_program(memory as u64, 2 * cores * units);
+    Ok(Videos::isolated(pool.map_err(Error::io("find", "the program itself"))?))
 }
 
 /// Hash of everything in the pipeline that changes what comes out, the content of the files that it names included.
 pub fn fingerprint(spec: &PipelineSpec, storage: &Storage) -> Result<String> {
+    spec::fingerprint(spec, files(spec, storage)?)
+}
+
+/// The files that the stages of a pipeline read, with the hashes of their content; blocking.
+pub fn files(spec: &PipelineSpec, storage: &Storage) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for (index, stage) in spec.stages.iter().enumerate() {
         for file in stage.files() {
-            let mut hash = blake3::Hasher::new();
             let path = storage.file(file).map_err(|error| error.at_stage(index))?;
             let mut reader = std::fs::File::open(path).map_err(|error| {
                 Error::config(format!("stage {}: {file} cannot be opened: {error}", stage.name())).at_stage(index)
             })?;
-            std::io::copy(&mut reader, &mut hash).map_err(Error::io("read", file))?;
-            files.push((file.to_owned(), hash.finalize().to_hex().to_string()));
+            files.push((file.to_owned(), hash(&mut reader).map_err(Error::io("read", file))?));
         }
     }
-    spec::fingerprint(spec, files)
+    Ok(files)
+}
+
+/// Whether this machine has `files`, with the content that they have where a run was started; blocking.
+pub fn check_files(files: &[(String, String)], storage: &Storage) -> Result<()> {
+    for (file, expected) in files {
+        let path = storage.file(file)?;
+        let found = std::fs::File::open(&path).and_then(|mut reader| hash(&mut reader));
+        let found = found.map_err(Error::io("read", &path))?;
+        if found != *expected {
+            return Err(Error::State(format!(
+                "{} has another content than where the run was started: give every machine the same files, or name them \
+                 in an object store",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn hash(reader: &mut std::fs::File) -> std::io::Result<String> {
+    let mut hash = blake3::Hasher::new();
+    std::io::copy(reader, &mut hash)?;
+    Ok(hash.finalize().to_hex().to_string())
 }

@@ -46,7 +46,7 @@ pub(super) async fn watch(
     stall: Duration,
     cancel: &CancellationToken,
 ) -> Error {
-    let mut moved = (progress.stages(), Instant::now());
+    let mut moved = (progress.stages(), progress.units_done(), Instant::now());
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Error::Cancelled,
@@ -55,10 +55,10 @@ pub(super) async fn watch(
         if let Err(error) = check_failures(progress, limit) {
             return error;
         }
-        let stages = progress.stages();
-        if !stages.iter().map(flow).eq(moved.0.iter().map(flow)) {
-            moved = (stages, Instant::now());
-        } else if moved.1.elapsed() >= stall {
+        let (stages, units) = (progress.stages(), progress.units_done());
+        if units != moved.1 || !stages.iter().map(flow).eq(moved.0.iter().map(flow)) {
+            moved = (stages, units, Instant::now());
+        } else if moved.2.elapsed() >= stall {
             return stalled(&stages, stall);
         }
     }
@@ -85,7 +85,9 @@ fn stalled(stages: &[StageView], stall: Duration) -> Error {
 
 pub(super) fn check_failures(progress: &Progress, limit: Option<FailureLimit>) -> Result<()> {
     let Some(FailureLimit { allowed, before, limit }) = limit else { return Ok(()) };
-    let failed = before + progress.stages().iter().map(|stage| stage.failed).sum::<u64>();
+    // On a cluster the stages are known at the end, and what is settled by the units that are done.
+    let in_stages = progress.stages().iter().map(|stage| stage.failed).sum::<u64>();
+    let failed = before + in_stages.max(progress.settled().failed);
     if failed <= allowed {
         return Ok(());
     }

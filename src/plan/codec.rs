@@ -1,8 +1,12 @@
 //! Our plan nodes on the wire: JSON of what they are made from.
+//!
+//! All others are Ballista's, whose codec is asked for them. The first byte tells the two apart: a JSON object begins with
+//! `{`, which no message of Ballista's does (as the key of a field it would announce a group, which proto3 has not).
 
 use std::sync::Arc;
 
-use datafusion::error::{DataFusionError, Result};
+use ballista_core::serde::BallistaPhysicalExtensionCodec;
+use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
@@ -11,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::{SinkExec, SinkSpec, StageExec, StageNode};
 use crate::error::Error;
 
-/// Encodes and decodes [`StageExec`] and [`SinkExec`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct StageCodec;
+/// Encodes and decodes [`StageExec`] and [`SinkExec`], and what Ballista puts around them.
+#[derive(Debug, Default)]
+pub struct StageCodec {
+    ballista: BallistaPhysicalExtensionCodec,
+}
 
 /// A node as it travels.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,9 +34,12 @@ impl PhysicalExtensionCodec for StageCodec {
         &self,
         bytes: &[u8],
         inputs: &[Arc<dyn ExecutionPlan>],
-        _task: &TaskContext,
-        _converter: &dyn PhysicalProtoConverterExtension,
+        task: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if bytes.first() != Some(&b'{') {
+            return self.ballista.try_decode(bytes, inputs, task, converter);
+        }
         let node = serde_json::from_slice(bytes).map_err(Error::internal)?;
         let input = inputs.first().ok_or_else(|| Error::internal("a plan node without an input"))?;
         Ok(match node {
@@ -43,14 +52,14 @@ impl PhysicalExtensionCodec for StageCodec {
         &self,
         node: Arc<dyn ExecutionPlan>,
         bytes: &mut Vec<u8>,
-        _converter: &dyn PhysicalProtoConverterExtension,
+        converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
         let node = if let Some(stage) = node.downcast_ref::<StageExec>() {
             Node::Stage(stage.node().clone())
         } else if let Some(sink) = node.downcast_ref::<SinkExec>() {
             Node::Sink(sink.spec().clone())
         } else {
-            return Err(DataFusionError::NotImplemented(format!("{} is none of our plan nodes", node.name())));
+            return self.ballista.try_encode(node, bytes, converter);
         };
         serde_json::to_writer(bytes, &node).map_err(|error| Error::internal(error).into())
     }

@@ -21,8 +21,8 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::rechunk;
-use super::stage_exec::{properties, stage_context};
+use super::stage_exec::{BUSY, BYTES_OUT, ROWS_IN, properties, stage_context};
+use super::{RemoteSettings, rechunk, unit_of};
 use crate::commit;
 use crate::dataset::Receipt;
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ use crate::stage::{ClipBatch, StageContext, StageTask};
 
 /// Name of the sink as a stage.
 pub const STAGE: &str = "shards";
+/// What the names of the metrics begin with that tell the execution provider and the model that ran on it.
+pub const PROVIDER: &str = "provider ";
 /// Column of a receipt in JSON.
 const RECEIPT: &str = "receipt";
 
@@ -49,6 +51,9 @@ pub struct SinkSpec {
     pub fingerprint: String,
     /// Place in the pipeline: the number of stages before.
     pub index: usize,
+    /// What another machine has to know of the pipeline besides; none where the plan runs in the process that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteSettings>,
 }
 
 /// Writes what arrives.
@@ -121,15 +126,24 @@ impl ExecutionPlan for SinkExec {
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream, DataFusionError> {
         let (context, progress) = stage_context(&task)?;
         let counters = progress.stage(self.spec.index, STAGE, STAGE);
+        // A task that is tried again, on whichever machine, may find its unit done.
+        let unit = match &self.spec.remote {
+            Some(_) => Some(unit_of(&self.input, partition)?),
+            None => None,
+        };
         let run = SinkRun {
             spec: self.spec.clone(),
-            input: self.input.execute(partition, task)?,
+            plan: Arc::clone(&self.input),
+            partition,
+            task,
+            unit,
+            metrics: self.metrics.clone(),
             context,
             counters,
             progress,
-            rows: MetricBuilder::new(&self.metrics).counter("input_rows", partition),
-            bytes: MetricBuilder::new(&self.metrics).counter("output_bytes", partition),
-            time: MetricBuilder::new(&self.metrics).subset_time("busy", partition),
+            rows: MetricBuilder::new(&self.metrics).counter(ROWS_IN, partition),
+            bytes: MetricBuilder::new(&self.metrics).counter(BYTES_OUT, partition),
+            time: MetricBuilder::new(&self.metrics).subset_time(BUSY, partition),
         };
         let mut stream = RecordBatchReceiverStream::builder(self.schema(), 1);
         let sender = stream.tx();
@@ -151,7 +165,12 @@ impl ExecutionPlan for SinkExec {
 /// One unit while it is written.
 struct SinkRun {
     spec: SinkSpec,
-    input: SendableRecordBatchStream,
+    plan: Arc<dyn ExecutionPlan>,
+    partition: usize,
+    task: Arc<TaskContext>,
+    /// The unit, where somebody else may have done it already.
+    unit: Option<String>,
+    metrics: ExecutionPlanMetricsSet,
     context: Arc<StageContext>,
     counters: Arc<StageCounters>,
     progress: Arc<Progress>,
@@ -161,8 +180,14 @@ struct SinkRun {
 }
 
 impl SinkRun {
-    async fn drive(mut self) -> Result<Option<Receipt>> {
+    async fn drive(self) -> Result<Option<Receipt>> {
         let root = self.context.storage.locate(&self.spec.output.path)?;
+        if let Some(unit) = &self.unit
+            && let Some(receipt) = commit::find_receipt(&root, &self.spec.fingerprint, unit).await?
+        {
+            return Ok(Some(receipt));
+        }
+        let mut input = self.plan.execute(self.partition, Arc::clone(&self.task))?;
         let busy: Arc<AtomicU64> = Arc::default();
         let queue = Queue::default();
         let mut writer: Option<(String, ShardWriter)> = None;
@@ -171,7 +196,7 @@ impl SinkRun {
             let batch = tokio::select! {
                 biased;
                 () = self.context.cancel.cancelled() => return Err(Error::Cancelled),
-                batch = self.input.next() => batch,
+                batch = input.next() => batch,
             };
             let Some(batch) = batch else { break };
             let clips = ClipBatch::new(batch?);
@@ -216,7 +241,18 @@ impl SinkRun {
         commit::write_receipt(&root, &self.spec.fingerprint, &unit, &receipt).await?;
         self.counters.settle(0, receipt.counts.failed.saturating_sub(failed_before));
         self.progress.finish_unit(receipt.counts);
+        if self.spec.remote.is_some() {
+            self.tell_providers();
+        }
         Ok(Some(receipt))
+    }
+
+    /// What models ran on, in a form that finds its way back from a cluster.
+    fn tell_providers(&self) {
+        for (model, provider) in self.context.models.providers_used() {
+            let name = format!("{PROVIDER}{provider} {model}");
+            MetricBuilder::new(&self.metrics).counter(name, self.partition).add(1);
+        }
     }
 }
 

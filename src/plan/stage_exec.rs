@@ -33,6 +33,19 @@ use crate::spec::StageSpec;
 use crate::stage::context::Queue;
 use crate::stage::{ClipBatch, Operator, Stage, StageContext, StageTask};
 
+/// Metric: rows that the stage was given to handle.
+pub const ROWS_IN: &str = "input_rows";
+/// Metric: rows that it dropped.
+pub const DROPPED: &str = "dropped";
+/// Metric: rows that it failed.
+pub const FAILED: &str = "failed";
+/// Metric: bytes of the rows that left.
+pub const BYTES_OUT: &str = "output_bytes";
+/// Metric: most bytes of frames that it held at once.
+pub const MEMORY_PEAK: &str = "frames_memory_peak";
+/// Metric: processor time.
+pub const BUSY: &str = "busy";
+
 /// What a node is made from, and what travels to a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageNode {
@@ -151,10 +164,12 @@ impl ExecutionPlan for StageExec {
             input: self.input.execute(partition, task)?,
             node: self.node.clone(),
             rows_out: MetricBuilder::new(&self.metrics).output_rows(partition),
-            settled: MetricBuilder::new(&self.metrics).counter("settled", partition),
-            bytes_out: MetricBuilder::new(&self.metrics).counter("output_bytes", partition),
-            memory: MetricBuilder::new(&self.metrics).gauge("frames_memory_peak", partition),
-            time: MetricBuilder::new(&self.metrics).subset_time("busy", partition),
+            rows_in: MetricBuilder::new(&self.metrics).counter(ROWS_IN, partition),
+            dropped: MetricBuilder::new(&self.metrics).counter(DROPPED, partition),
+            failed: MetricBuilder::new(&self.metrics).counter(FAILED, partition),
+            bytes_out: MetricBuilder::new(&self.metrics).counter(BYTES_OUT, partition),
+            memory: MetricBuilder::new(&self.metrics).gauge(MEMORY_PEAK, partition),
+            time: MetricBuilder::new(&self.metrics).subset_time(BUSY, partition),
             context,
             counters,
             progress,
@@ -181,7 +196,9 @@ struct StageRun {
     counters: Arc<StageCounters>,
     progress: Arc<Progress>,
     rows_out: datafusion::physical_plan::metrics::Count,
-    settled: datafusion::physical_plan::metrics::Count,
+    rows_in: datafusion::physical_plan::metrics::Count,
+    dropped: datafusion::physical_plan::metrics::Count,
+    failed: datafusion::physical_plan::metrics::Count,
     bytes_out: datafusion::physical_plan::metrics::Count,
     memory: datafusion::physical_plan::metrics::Gauge,
     time: Time,
@@ -214,6 +231,7 @@ impl StageRun {
                 let task = StageTask::new(Arc::clone(&self.context), budget.clone(), turn, Arc::clone(&busy));
                 let (operator, busy) = (Arc::clone(&operator), Arc::clone(&busy));
                 let (rows, progress) = (chunk.clips.rows(), Arc::clone(&self.progress));
+                self.rows_in.add(rows);
                 let work = async move {
                     let made = operator.process(chunk.clips, &task).await?;
                     progress.expect_more(made.rows().saturating_sub(rows) as u64);
@@ -262,7 +280,8 @@ impl StageRun {
         self.time.add_duration(std::time::Duration::from_nanos(took));
         self.rows_out.add(made.rows());
         self.bytes_out.add(bytes);
-        self.settled.add((dropped + failed) as usize);
+        self.dropped.add(dropped as usize);
+        self.failed.add(failed as usize);
         Ok(())
     }
 }

@@ -84,7 +84,9 @@ fn plan() -> Arc<dyn ExecutionPlan> {
         version: None,
     };
     let root = crate::storage::Storage::default().locate("/out").unwrap();
-    build(&spec(), "fingerprint", &schema::clip_schema(), &root, vec![unit.clone(), unit]).unwrap()
+    let files = vec![("m.onnx".to_owned(), "0123".to_owned())];
+    let remote = RemoteSettings::new(&spec(), files).unwrap();
+    build(&spec(), "fingerprint", &schema::clip_schema(), &root, vec![unit.clone(), unit], Some(remote)).unwrap()
 }
 
 fn text(plan: &Arc<dyn ExecutionPlan>) -> String {
@@ -94,9 +96,9 @@ fn text(plan: &Arc<dyn ExecutionPlan>) -> String {
 #[test]
 fn every_stage_makes_the_round_trip_of_the_codec() {
     let plan = plan();
-    let bytes = physical_plan_to_bytes_with_extension_codec(Arc::clone(&plan), &StageCodec).unwrap();
+    let bytes = physical_plan_to_bytes_with_extension_codec(Arc::clone(&plan), &StageCodec::default()).unwrap();
     let task = SessionContext::new().task_ctx();
-    let back = physical_plan_from_bytes_with_extension_codec(&bytes, &task, &StageCodec).unwrap();
+    let back = physical_plan_from_bytes_with_extension_codec(&bytes, &task, &StageCodec::default()).unwrap();
     assert_eq!(text(&plan), text(&back));
     for (before, after) in stages(&plan).iter().zip(stages(&back)) {
         assert_eq!(before.schema(), after.schema());
@@ -105,6 +107,12 @@ fn every_stage_makes_the_round_trip_of_the_codec() {
         let sinks = (before.downcast_ref::<SinkExec>(), after.downcast_ref::<SinkExec>());
         assert_eq!(sinks.0.map(SinkExec::spec), sinks.1.map(SinkExec::spec));
     }
+}
+
+#[test]
+fn a_partition_is_named_after_the_file_of_its_unit() {
+    assert_eq!(unit_of(&plan(), 1).unwrap(), "0123456789abcdef");
+    assert!(unit_of(&plan(), 2).is_err());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Progress;
+use super::{ClusterView, Progress};
 use crate::stage::StageContext;
 
 /// How progress is shown.
@@ -50,6 +50,9 @@ pub struct Snapshot {
     pub bottleneck: Option<String>,
     /// Its share of the processor time of all cores, 0 to 1.
     pub bottleneck_share: f64,
+    /// The cluster that does the work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterView>,
 }
 
 impl Snapshot {
@@ -74,6 +77,7 @@ impl Snapshot {
             bytes_in_flight: context.memory_used(),
             bottleneck: slowest.map(|stage| stage.name),
             bottleneck_share: round(share.min(1.0)),
+            cluster: progress.cluster(),
         }
     }
 
@@ -82,13 +86,14 @@ impl Snapshot {
             .bottleneck
             .as_ref()
             .map_or_else(String::new, |stage| format!(" · slowest: {stage} {:.0} %", self.bottleneck_share * 100.0));
-        format!(
-            "kept {} · dropped {} · failed {} · {} in flight{slowest}",
-            self.kept,
-            self.dropped,
-            self.failed,
-            HumanBytes(self.bytes_in_flight)
-        )
+        let place = match self.cluster {
+            None => format!("{} in flight", HumanBytes(self.bytes_in_flight)),
+            Some(ClusterView { executors, slots, lost, units, of_units }) => {
+                let lost = if lost > 0 { format!(" ({lost} lost)") } else { String::new() };
+                format!("units {units}/{of_units} · {executors} executors{lost}, {slots} slots")
+            }
+        };
+        format!("kept {} · dropped {} · failed {} · {place}{slowest}", self.kept, self.dropped, self.failed)
     }
 }
 

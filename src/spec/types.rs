@@ -110,7 +110,7 @@ impl Default for ModelsSpec {
 }
 
 /// An execution provider of ONNX Runtime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
     /// NVIDIA TensorRT: the fastest once its engine is built, which takes minutes for each model and shape.

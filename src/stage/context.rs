@@ -33,7 +33,7 @@ pub struct StageContext {
     pool: Arc<dyn MemoryPool>,
     /// Bytes that frames may take at once, over all stages.
     frames: usize,
-    budgets: Mutex<HashMap<usize, MemoryBudget>>,
+    budgets: Arc<Mutex<HashMap<usize, MemoryBudget>>>,
     /// Opens videos.
     pub videos: Videos,
     /// Ends everything.
@@ -51,7 +51,7 @@ impl StageContext {
             workspace: MemoryBudget::in_pool(memory / 4, &pool, "decoders"),
             pool,
             frames: memory / 2,
-            budgets: Mutex::default(),
+            budgets: Arc::default(),
             videos: Videos::default(),
             cancel: CancellationToken::new(),
         }
@@ -60,6 +60,22 @@ impl StageContext {
     /// The same, with videos opened by `videos`.
     pub fn with_videos(self, videos: Videos) -> Self {
         Self { videos, ..self }
+    }
+
+    /// The same for one task among several, which `cancel` ends without the others.
+    pub fn for_task(&self, cancel: CancellationToken) -> Self {
+        let Self { storage, models, cpu, workspace, pool, frames, budgets, videos, cancel: _ } = self;
+        Self {
+            storage: storage.clone(),
+            models: Arc::clone(models),
+            cpu: cpu.clone(),
+            workspace: workspace.clone(),
+            pool: Arc::clone(pool),
+            frames: *frames,
+            budgets: Arc::clone(budgets),
+            videos: videos.clone(),
+            cancel,
+        }
     }
 
     /// The memory for frames of stage number `index`, where `shares` stages make frames.

@@ -34,6 +34,8 @@ pub(crate) struct Faults {
     before_read: Arc<Mutex<Option<Hook>>>,
     /// Whom to kill, and when.
     pub(crate) trap: Arc<Mutex<Option<Trap>>>,
+    /// The next request of this method whose path has this part is refused.
+    refused: Arc<Mutex<Option<(Method, &'static str)>>>,
 }
 
 /// Kills a program at an exact moment of what it asks of the store.
@@ -103,7 +105,24 @@ impl Faults {
             counts: Arc::default(),
             before_read: Arc::default(),
             trap: Arc::default(),
+            refused: Arc::default(),
         }
+    }
+
+    /// Answers 500 to the next request of this method whose path has this part.
+    pub(crate) fn refuse_once(&self, method: Method, part: &'static str) {
+        *self.refused.lock().unwrap() = Some((method, part));
+    }
+
+    /// Whether that request is still to come.
+    pub(crate) fn is_to_refuse(&self) -> bool {
+        self.refused.lock().unwrap().is_some()
+    }
+
+    fn is_refused(&self, request: &Request<Incoming>) -> bool {
+        let is_meant =
+            |(method, part): &mut (Method, &str)| request.method() == method && request.uri().path().contains(*part);
+        self.refused.lock().unwrap().take_if(is_meant).is_some()
     }
 
     fn next(&self) -> Option<Fault> {
@@ -135,6 +154,9 @@ impl Faults {
                 trap.victim.kill()?;
             }
             return Err("killed".into());
+        }
+        if self.is_refused(&request) {
+            return refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
         }
         let Some(fault) = self.next() else { return served(&service, request).await };
         *self.counts.lock().unwrap().entry(fault).or_default() += 1;
