@@ -372,3 +372,41 @@ pub(crate) fn print(text: &str) -> Result<()> {
         done => done.map_err(crate::error::Error::io("write", "standard output")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The calls of the program that a manifest makes.
+    fn calls(value: &Value, found: &mut Vec<Vec<String>>) {
+        let Value::Object(fields) = value else {
+            return value.as_array().into_iter().flatten().for_each(|item| calls(item, found));
+        };
+        for (name, value) in fields {
+            match (name.as_str(), value) {
+                ("args" | "command", Value::Array(words)) => {
+                    found.push(words.iter().map(|word| word.as_str().unwrap_or_default().to_owned()).collect());
+                }
+                _ => calls(value, found),
+            }
+        }
+    }
+
+    #[test]
+    fn the_calls_in_the_manifests_are_understood() {
+        for (file, expected) in [("kubernetes.yaml", 2), ("compose.yaml", 2)] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
+            let mut found = Vec::new();
+            for document in std::fs::read_to_string(path).unwrap().split("\n---\n") {
+                calls(&serde_saphyr::from_str(document).unwrap(), &mut found);
+            }
+            assert_eq!(found.len(), expected, "{file}");
+            for words in found {
+                let call = std::iter::once("simdrop".to_owned()).chain(words.clone());
+                assert!(Cli::try_parse_from(call).is_ok(), "{file}: {words:?}");
+            }
+        }
+    }
+}

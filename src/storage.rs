@@ -358,4 +358,15 @@ mod tests {
         assert_eq!(local("not/there/../x.mp4"), "not/x.mp4");
         assert_eq!(local("c/link/../x.mp4"), "a/x.mp4");
     }
+
+    #[test]
+    fn relative_paths_are_taken_from_the_folder_of_whoever_wrote_them() {
+        let storage = Storage::default().in_folder("/run/here".into());
+        let local = |path: &str| storage.locate(path).unwrap().local().unwrap().display().to_string();
+        assert_eq!(local("out/a"), "/run/here/out/a");
+        assert_eq!(local("/out/a"), "/out/a");
+        assert_eq!(local("file:///out/a"), "/out/a");
+        assert_eq!(storage.file("m.onnx").unwrap(), PathBuf::from("/run/here/m.onnx"));
+        assert_eq!(storage.file("/m.onnx").unwrap(), PathBuf::from("/m.onnx"));
+    }
 }

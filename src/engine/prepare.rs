@@ -104,3 +104,19 @@ fn hash(reader: &mut std::fs::File) -> std::io::Result<String> {
     std::io::copy(reader, &mut hash)?;
     Ok(hash.finalize().to_hex().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_content_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("model.onnx"), "one").unwrap();
+        let storage = Storage::default().in_folder(folder.path().to_owned());
+        let hash = |text: &str| vec![("model.onnx".to_owned(), blake3::hash(text.as_bytes()).to_hex().to_string())];
+        check_files(&hash("one"), &storage).unwrap();
+        let error = check_files(&hash("another"), &storage).unwrap_err().to_string();
+        assert!(error.contains("model.onnx has another content"), "{error}");
+    }
+}

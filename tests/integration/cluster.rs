@@ -53,6 +53,8 @@ struct Cluster {
     executors: Vec<Process>,
     scheduler: Process,
     address: String,
+    /// Address that executors of this machine have.
+    bind: &'static str,
     place: Workplace,
     environment: Vec<(&'static str, String)>,
     _turn: MutexGuard<'static, ()>,
@@ -62,29 +64,34 @@ static TURN: Mutex<()> = Mutex::new(());
 
 impl Cluster {
     fn start(executors: usize) -> Self {
-        Self::start_with(executors, Vec::new())
+        Self::start_with(executors, Vec::new(), "127.0.0.1")
     }
 
-    fn start_with(executors: usize, environment: Vec<(&'static str, String)>) -> Self {
+    fn start_with(executors: usize, environment: Vec<(&'static str, String)>, bind: &'static str) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let place = Workplace::new();
-        let (scheduler, address) = scheduler(0);
-        let mut cluster = Self { executors: Vec::new(), scheduler, address, place, environment, _turn: turn };
+        let (scheduler, address) = scheduler(bind, 0);
+        let mut cluster = Self { executors: Vec::new(), scheduler, address, bind, place, environment, _turn: turn };
         for _ in 0..executors {
             cluster.add_executor();
         }
         cluster
     }
 
-    /// Starts an executor and waits until the scheduler knows it.
     fn add_executor(&mut self) {
+        self.add_executor_by(command(&["executor"]), self.bind);
+    }
+
+    /// Starts an executor by a call of the program, and waits until the scheduler knows it.
+    fn add_executor_by(&mut self, program: Command, bind: &str) {
         let (before, limit) = (executors(&self.address), Instant::now() + PATIENCE);
         while Instant::now() < limit {
             let [port, grpc_port] = [free_port(), free_port()].map(|port| port.to_string());
             let log =
                 std::fs::File::create(self.place.path(&format!("executor-{}.log", self.executors.len()))).unwrap();
-            let mut call = command(&["executor", "--scheduler", &self.address, "--log", "info", "--heartbeat", "1"]);
-            call.args(["--port", &port, "--grpc-port", &grpc_port, "--threads", "1"]);
+            let mut call = Command::new(program.get_program());
+            call.args(program.get_args()).args(["--scheduler", &self.address, "--bind", bind, "--log", "info"]);
+            call.args(["--port", &port, "--grpc-port", &grpc_port, "--threads", "1", "--heartbeat", "1"]);
             // Somewhere else than where the pipeline is started: its relative paths are taken from there.
             call.current_dir("/").envs(self.environment.clone()).stderr(log).stdout(Stdio::null());
             let mut executor = Process(call.spawn().unwrap());
@@ -107,19 +114,20 @@ impl Cluster {
     /// A run on the cluster into `output`.
     fn call(&self, pipeline: &str, output: &str) -> Command {
         let (set, engine) = (format!("output.path={}", self.place.text(output)), format!("df://{}", self.address));
-        let mut call = command(&["run", pipeline, "--set", &set, "--engine", &engine, "--progress", "none"]);
+        let mut call = command(&["run", pipeline, "--set", &set, "--engine", &engine]);
         call.envs(self.environment.clone());
         call
     }
 
     fn run(&self, pipeline: &str, output: &str) -> Output {
-        self.call(pipeline, output).output().unwrap()
+        self.call(pipeline, output).args(["--progress", "json"]).output().unwrap()
     }
 
     /// A run that goes on, with `done` units behind it.
     fn run_until(&self, pipeline: &str, output: &str, done: usize) -> Process {
         let mut call = self.call(pipeline, output);
-        let mut child = Process(call.stderr(Stdio::piped()).spawn().unwrap());
+        let call = call.args(["--progress", "none"]).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Process(call.spawn().unwrap());
         let limit = Instant::now() + PATIENCE;
         while receipts(&self.place, output) < done && Instant::now() < limit {
             assert_eq!(child.0.try_wait().unwrap(), None, "the run was over before it could be disturbed");
@@ -147,14 +155,61 @@ impl Cluster {
     }
 }
 
-fn scheduler(port: u16) -> (Process, String) {
+fn scheduler(bind: &str, port: u16) -> (Process, String) {
     let mut call = command(&["scheduler", "--executor-timeout", "4", "--no-executors-timeout", "5"]);
-    call.args(["--port", &port.to_string()]).stdout(Stdio::piped()).stderr(Stdio::null());
+    call.args(["--bind", bind, "--port", &port.to_string()]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut scheduler = Process(call.spawn().unwrap());
     let mut line = String::new();
     BufReader::new(scheduler.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().rsplit_once("df://").expect("a scheduler tells its address").1.to_owned();
     (scheduler, address)
+}
+
+/// Another machine, as far as the network can tell.
+struct Machine(String);
+
+impl Machine {
+    /// Addresses of this machine and of the other.
+    const HERE: &str = "10.213.77.1";
+    const THERE: &str = "10.213.77.2";
+
+    /// None where that takes rights that nobody has.
+    fn start() -> Option<Self> {
+        let name = format!("simdrop{}", std::process::id());
+        if !ip(&format!("netns add {name}")) {
+            return None;
+        }
+        let machine = Self(name.clone());
+        let setup = [
+            format!("link add sd-here type veth peer name sd-there netns {name}"),
+            format!("addr add {}/30 dev sd-here", Self::HERE),
+            "link set sd-here up".to_owned(),
+            format!("-n {name} addr add {}/30 dev sd-there", Self::THERE),
+            format!("-n {name} link set lo up"),
+            format!("-n {name} link set sd-there up"),
+        ];
+        setup.iter().all(|call| ip(call)).then_some(machine)
+    }
+
+    fn program(&self) -> Command {
+        let mut call = Command::new("ip");
+        call.args(["netns", "exec", &self.0, env!("CARGO_BIN_EXE_simdrop"), "executor"]);
+        call
+    }
+
+    fn plug(&self, state: &str) {
+        assert!(ip(&format!("-n {} link set sd-there {state}", self.0)));
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        ip(&format!("netns del {}", self.0));
+    }
+}
+
+fn ip(args: &str) -> bool {
+    Command::new("ip").args(args.split(' ')).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 fn free_port() -> u16 {
@@ -202,8 +257,12 @@ fn two_executors_give_the_dataset_of_one_process() {
     cluster.clips(24);
     let pipeline = place.pipeline(SCORE, SMALL_UNITS);
     expect_code(&place.run(&pipeline, "local"), 0);
-    expect_code(&cluster.run(&pipeline, "cluster"), 0);
+    let made = cluster.run(&pipeline, "cluster");
+    expect_code(&made, 0);
     cluster.expect_same("local", "cluster");
+    let shown = stderr(&made).lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
+    let seen = &shown.iter().rfind(|line| line["cluster"].is_object()).expect("the cluster is shown")["cluster"];
+    assert_eq!((&seen["executors"], &seen["slots"], &seen["lost"]), (&2.into(), &4.into(), &0.into()), "{seen}");
     let run = |output: &str| -> Value {
         let json = std::fs::read(place.path(output).join("dataset.json")).unwrap();
         serde_json::from_slice::<Value>(&json).unwrap()["runs"][0].clone()
@@ -263,6 +322,30 @@ fn an_executor_that_freezes_and_comes_back_changes_nothing() {
 }
 
 #[test]
+fn an_executor_that_the_network_loses_changes_nothing() {
+    let Some(machine) = Machine::start() else {
+        println!("not tested: no right to make network namespaces");
+        return;
+    };
+    let mut cluster = Cluster::start_with(1, Vec::new(), Machine::HERE);
+    cluster.add_executor_by(machine.program(), Machine::THERE);
+    cluster.clips(60);
+    let pipeline = cluster.place.pipeline(DECODE, SMALL_UNITS);
+    expect_code(&cluster.place.run(&pipeline, "local"), 0);
+    let run = cluster.run_until(&pipeline, "cluster", 4);
+    let cut = Instant::now();
+    machine.plug("down");
+    let (code, text) = wait(run);
+    println!("the run ended {:.1?} later", cut.elapsed());
+    assert_eq!(code, Some(0), "{text}");
+    assert!(cluster.log(1).contains("Execute task"), "the lost executor had nothing to do");
+    cluster.expect_same("local", "cluster");
+    machine.plug("up");
+    std::thread::sleep(Duration::from_secs(2));
+    cluster.expect_same("local", "cluster");
+}
+
+#[test]
 fn a_scheduler_that_is_killed_ends_the_run_and_the_next_one_goes_on() {
     let mut cluster = Cluster::start(1);
     cluster.clips(60);
@@ -277,7 +360,7 @@ fn a_scheduler_that_is_killed_ends_the_run_and_the_next_one_goes_on() {
     assert!(text.contains("is gone") && text.contains("run the same command again"), "{text}");
     assert!(killed.elapsed() < Duration::from_secs(15), "{:?}", killed.elapsed());
     let port = cluster.address.rsplit_once(':').unwrap().1.parse().unwrap();
-    (cluster.scheduler, cluster.address) = scheduler(port);
+    (cluster.scheduler, cluster.address) = scheduler(cluster.bind, port);
     // The executor that lost its scheduler finds the new one by a heartbeat, or ends by design: then this one does it.
     cluster.add_executor();
     expect_code(&cluster.run(&pipeline, "cluster"), 0);
@@ -306,12 +389,26 @@ fn without_a_cluster_a_run_says_so() {
 }
 
 #[test]
+fn what_an_executor_cannot_do_ends_the_run_with_its_words() {
+    let cluster = Cluster::start(1);
+    cluster.clips(2);
+    let pipeline =
+        cluster.place.pipeline(SCORE, "output: {path: unset}\nmodels: {providers: [tensorrt], require: tensorrt}");
+    let ended = cluster.run(&pipeline, "out");
+    expect_code(&ended, 1);
+    let text = stderr(&ended);
+    assert!(text.contains("the cluster gave up: model data/models/denoiser"), "{text}");
+    assert!(text.contains("models.require is tensorrt") && !text.contains("DataFusionError"), "{text}");
+}
+
+#[test]
 fn ctrl_c_at_the_client_stops_the_tasks_and_the_run_goes_on_later() {
     let cluster = Cluster::start(2);
-    cluster.clips(60);
-    let pipeline = cluster.place.pipeline(DECODE, SMALL_UNITS);
+    cluster.clips(90);
+    // Tasks of some seconds, which would leave receipts long after the run has ended.
+    let pipeline = cluster.place.pipeline(DECODE, "output: {path: unset}\nrun: {clips_per_unit: 24}");
     expect_code(&cluster.place.run(&pipeline, "local"), 0);
-    let run = cluster.run_until(&pipeline, "cluster", 3);
+    let run = cluster.run_until(&pipeline, "cluster", 1);
     let pressed = Instant::now();
     run.signal("-INT");
     let (code, text) = wait(run);
@@ -319,11 +416,12 @@ fn ctrl_c_at_the_client_stops_the_tasks_and_the_run_goes_on_later() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("run the same command again"), "{text}");
     assert!(pressed.elapsed() < Duration::from_secs(10), "{:?}", pressed.elapsed());
-    std::thread::sleep(Duration::from_millis(500));
+    // The scheduler tells the executors when the run has ended already, and a receipt may be on its way.
+    std::thread::sleep(Duration::from_secs(1));
     let stopped = receipts(&cluster.place, "cluster");
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(6));
     assert_eq!(receipts(&cluster.place, "cluster"), stopped, "tasks went on after the run was stopped");
-    assert!(stopped < 31, "the run was over before it could be stopped");
+    assert!(stopped < receipts(&cluster.place, "local"), "the run was over before it could be stopped");
     expect_code(&cluster.run(&pipeline, "cluster"), 0);
     cluster.expect_same("local", "cluster");
 }
@@ -332,7 +430,7 @@ fn ctrl_c_at_the_client_stops_the_tasks_and_the_run_goes_on_later() {
 fn a_store_that_fails_once_has_the_unit_done_again() {
     let faults = Faults::none();
     let server = S3Server::start_with(faults.clone());
-    let cluster = Cluster::start_with(2, server.environment().to_vec());
+    let cluster = Cluster::start_with(2, server.environment().to_vec(), "127.0.0.1");
     for number in 0..8 {
         server.put(&format!("clips/{number}.mp4"), &root().join("data/clips/real/carphone.mp4"));
     }

@@ -134,9 +134,10 @@ impl Cluster {
                 }
                 JobState::Successful(_) => break,
                 JobState::Failed(failed) => {
+                    self.lose_job();
                     return Err(Error::State(format!(
                         "the cluster gave up: {}; what is done is kept: mend the cause and run the same command again",
-                        failed.error.trim()
+                        readable(failed.error.trim())
                     )));
                 }
             }
@@ -173,10 +174,16 @@ impl Cluster {
 
     /// The scheduler need not remember our session.
     async fn forget(&self) {
-        let forgotten = RemoveSessionParams { session_id: self.session.clone() };
-        if let Err(error) = self.scheduler.clone().remove_session(forgotten).await {
-            tracing::debug!("the session was not removed: {error}");
+        let (mut scheduler, session_id) = (self.scheduler.clone(), self.session.clone());
+        let asked = scheduler.remove_session(RemoveSessionParams { session_id });
+        if !matches!(tokio::time::timeout(ANSWER_TIMEOUT, asked).await, Ok(Ok(_))) {
+            tracing::debug!("the session {} was not removed", self.session);
         }
+    }
+
+    /// There is no job any more that could be ended.
+    fn lose_job(&self) {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     async fn submit(&self, work: &Pending<'_>) -> Result<String> {
@@ -233,6 +240,7 @@ impl Cluster {
             let error = match answer {
                 Ok(Ok(answer)) => {
                     return answer.into_inner().status.and_then(|status| status.status).ok_or_else(|| {
+                        self.lose_job();
                         Error::State(format!(
                             "the scheduler at df://{} does not know this run any more: it was started anew; what is done is \
                              kept: run the same command again",
@@ -244,6 +252,7 @@ impl Cluster {
                 Err(_) => tonic::Status::deadline_exceeded("no answer"),
             };
             if tries >= TRIES {
+                self.lose_job();
                 return Err(self.gone(&error));
             }
             tokio::time::sleep(PAUSE).await;
@@ -295,6 +304,12 @@ impl Cluster {
     }
 }
 
+/// What an executor said, out of what Ballista made of it; all of it where that is not found.
+fn readable(error: &str) -> String {
+    let said = error.split_once("Execution(\"").and_then(|(_, rest)| rest.rsplit_once("\")"));
+    said.map_or_else(|| error.to_owned(), |(said, _)| said.replace("\\\"", "\"").replace("\\n", "\n"))
+}
+
 /// The last of the causes of an error, which says most.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -302,4 +317,17 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn what_an_executor_said_is_found_in_what_ballista_says() {
+        let error = "Job failed due to stage 1 failed: Task failed due to runtime execution error: \
+                     DataFusionError(Execution(\"model a.onnx: no \\\"x\\\"; mend it\"))";
+        assert_eq!(readable(error), "model a.onnx: no \"x\"; mend it");
+        assert_eq!(readable("no executor is left"), "no executor is left");
+    }
 }

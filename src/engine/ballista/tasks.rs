@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ballista_core::JobId;
+use ballista_core::error::BallistaError;
 use ballista_core::serde::protobuf::{RuntimeStatsReport, ShuffleWritePartition, TaskColumnStats, WindowStateReport};
 use ballista_executor::execution_engine::{DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricsSet;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::contexts::{self, Contexts};
 use super::pool::ConnectionPool;
 use crate::engine::local;
+use crate::error::Error;
 use crate::plan::{self, SinkExec, SinkSpec};
 use crate::progress::Progress;
 use crate::storage::Location;
@@ -85,6 +87,21 @@ fn read_from(plan: Arc<dyn ExecutionPlan>, store: &Arc<dyn ObjectStore>) -> Resu
     Ok(reads.data)
 }
 
+/// The error as the text of ours that is behind it, which is all that Ballista passes on; one that is tried again stays.
+fn plain(error: DataFusionError) -> DataFusionError {
+    said(&error).map_or(error, DataFusionError::Execution)
+}
+
+/// What simdrop said, under what DataFusion and Ballista put around it.
+fn said(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::External(inner) = error.find_root() else { return None };
+    if let Some(BallistaError::DataFusionError(inner)) = inner.downcast_ref::<BallistaError>() {
+        return said(inner);
+    }
+    let ours = inner.downcast_ref::<Error>().filter(|error| !error.is_transient())?;
+    Some(ours.to_string().trim_start_matches("External error: ").to_owned())
+}
+
 /// A task over one work unit.
 #[derive(Debug)]
 struct UnitTask {
@@ -103,7 +120,7 @@ impl fmt::Display for UnitTask {
 #[async_trait]
 impl QueryStageExecutor for UnitTask {
     async fn execute_query_stage(&self, task_id: usize, task: Arc<TaskContext>) -> Result<Vec<ShuffleWritePartition>> {
-        let shared = self.contexts.of(&self.sink).await?;
+        let shared = self.contexts.of(&self.sink).await.map_err(|error| plain(error.into()))?;
         let cancel = CancellationToken::new();
         let _ends_it = cancel.clone().drop_guard();
         let context = Arc::new(shared.for_task(cancel));
@@ -120,7 +137,7 @@ impl QueryStageExecutor for UnitTask {
             task.window_functions().clone(),
             runtime,
         );
-        self.inner.execute_query_stage(task_id, Arc::new(task)).await
+        self.inner.execute_query_stage(task_id, Arc::new(task)).await.map_err(plain)
     }
 
     fn collect_plan_metrics(&self) -> Vec<MetricsSet> {
@@ -137,5 +154,26 @@ impl QueryStageExecutor for UnitTask {
 
     fn collect_column_stats(&self) -> Vec<TaskColumnStats> {
         self.inner.collect_column_stats()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Ballista's shuffle writer hands an error of a node on.
+    fn wrapped(error: Error) -> DataFusionError {
+        let error = DataFusionError::Shared(Arc::new(error.into()));
+        DataFusionError::External(Box::new(BallistaError::DataFusionError(Box::new(error))))
+    }
+
+    #[test]
+    fn an_error_is_passed_on_in_our_words_unless_it_is_tried_again() {
+        let said = plain(wrapped(Error::config("no such column; mend it")));
+        assert!(matches!(said, DataFusionError::Execution(text) if text == "no such column; mend it"));
+        let source = object_store::Error::Generic { store: "s3", source: "reset".into() };
+        let kept = plain(wrapped(Error::storage("write", "s3://a/b")(source)));
+        let failed = ballista_core::serde::protobuf::FailedTask::from(BallistaError::from(kept));
+        assert!(failed.retryable, "{failed:?}");
     }
 }
