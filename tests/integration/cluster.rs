@@ -455,3 +455,18 @@ fn a_store_that_fails_once_has_the_unit_done_again() {
     let tried_again = |log: String| log.lines().any(|line| line.contains("Execute task") && line.contains(".1]"));
     assert!((0..2).any(|executor| tried_again(cluster.log(executor))), "no task was tried again");
 }
+
+/// Above a mebibyte of work units their files must not be cut anew: it would put several units into one task.
+#[test]
+fn many_units_stay_apart() {
+    let cluster = Cluster::start(2);
+    for number in 0..200 {
+        cluster.place.file(&format!("{number:03}.mp4"), format!("clip {number}").as_bytes());
+    }
+    let none = "  - filter: {name: too_small, keep: \"size_bytes > 1000\"}";
+    let pipeline = cluster.place.pipeline(none, "output: {path: unset}\nrun: {clips_per_unit: 1}");
+    // A unit's file is some 8 kB.
+    expect_code(&cluster.run(&pipeline, "out"), 0);
+    let rows = cluster.place.query("out", "select count(distinct uri) as clips, count(*) as rows from clips");
+    assert_eq!((rows[0]["clips"].as_u64(), rows[0]["rows"].as_u64()), (Some(200), Some(200)));
+}

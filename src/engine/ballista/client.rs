@@ -202,6 +202,8 @@ impl Cluster {
             .with_target_partitions(self.slots)
             .with_batch_size(local::BATCH_SIZE)
             .set_bool(local::WORK_STEALING, false)
+            // From a mebibyte on the scheduler would cut the files of the units anew, and one task would get several units.
+            .with_repartition_file_scans(false)
             // A failure costs one unit.
             .set_usize(BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK, 1)
             .with_ballista_job_name(&work.spec.name);
