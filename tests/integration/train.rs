@@ -22,7 +22,10 @@ fn dataset(output: &str, place: &Workplace, environment: &[(&str, String)]) {
 }
 
 fn training(place: &Workplace, data: &str, rest: &str) -> String {
-    let yaml = format!("name: test\nmodel: tiny\ndata: [{{dataset: '{data}'}}]\noutput: {{path: unset}}\n{rest}\n");
+    let yaml = format!(
+        "name: test\nmodel: tiny\ndata: [{{dataset: '{data}'}}]\noutput: {{path: '{}'}}\n{rest}\n",
+        place.text("unset")
+    );
     std::fs::write(place.path("train.yaml"), yaml).unwrap();
     place.text("train.yaml")
 }
