@@ -61,6 +61,13 @@ fn a_score_is_judged_by_label_beside_a_baseline() {
         "{}",
         stdout(&table)
     );
+    // A measure may be judged as a score, and is a feature of the baseline all the same.
+    let scores = "simdrop_score,measure_jump";
+    let made = simdrop(&["evaluate", "filter", &dataset, "--score", scores, "--format", "json"]);
+    expect_code(&made, 0);
+    let several: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(ranked(&several, "measure_jump").len(), ranked(&several, "scores").len());
+    assert_eq!(several["features"].as_array().unwrap().len(), 9);
     // The windows of a file count once; here every file is one clip.
     let args = ["--worst-of", "uri", "--together", "noise,flicker,popping", "--format", "json"];
     let made = simdrop(&[&["evaluate", "filter", dataset.as_str()], args.as_slice()].concat());
