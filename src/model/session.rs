@@ -34,6 +34,10 @@ const WORTH_SPLITTING: usize = 4;
 /// 16 rows, 13.8 at 3 and at 5).
 const CACHED_BYTES: usize = 640 << 10;
 
+/// Runs of one model before a core looks for other work: what a run computes in between lies where the last one of the same
+/// model left it, in the caches (two denoisers in turn: 0.88 to 0.95 of the rate of either alone).
+const RUNS_IN_A_ROW: usize = 8;
+
 /// Rows that a caller wants to be run; they are written straight into a batch and their values read from it, on a
 /// thread that may block.
 pub trait Rows: Debug + Send + Sync + 'static {
@@ -151,7 +155,7 @@ impl Session {
                 biased;
                 // An error is a panic of the run, and `done` tells.
                 _ = &mut taken => break,
-                led = self.gate.run(move || session.run_next()) => { led?; }
+                led = self.gate.run(move || session.run_some()) => { led?; }
             }
         }
         match done.await {
@@ -189,10 +193,11 @@ impl Session {
         even_runs(pending, most_in_cache(of_row, self.capacity), 1 + self.gate.spare())
     }
 
-    /// Runs the oldest rows, if there are any; blocking.
-    fn run_next(&self) {
-        let batch = lock(&self.queue).take(|rows, pending| self.run_length(rows, pending));
-        if let Some(batch) = batch {
+    /// Runs the oldest rows, and some more; blocking.
+    fn run_some(&self) {
+        for _ in 0..RUNS_IN_A_ROW {
+            let batch = lock(&self.queue).take(|rows, pending| self.run_length(rows, pending));
+            let Some(batch) = batch else { return };
             let start = Instant::now();
             let result = self.run(&batch);
             batch.finish(&result, start.elapsed());
