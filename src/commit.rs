@@ -47,17 +47,16 @@ pub async fn receipt_names(root: &Location, fingerprint: &str) -> Result<HashSet
     Ok(names.into_keys().filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect())
 }
 
-/// The receipt of a unit. One that cannot be made out is none: that costs doing its unit again, nothing more.
+/// The receipt of a unit, if there is one. One that cannot be made out is none: that costs doing its unit again, nothing more.
 pub async fn read_receipt(root: &Location, fingerprint: &str, unit: &str) -> Result<Option<Receipt>> {
     let file = receipts_folder(root, fingerprint).join(&format!("{unit}.json"));
-    Ok(serde_json::from_slice(&file.read().await?).ok())
+    let receipt = file.read_if_there().await?.and_then(|json| serde_json::from_slice::<Receipt>(&json).ok());
+    Ok(receipt.filter(|receipt| receipt.unit == unit))
 }
 
 /// The receipt of a unit, if there is one and everything that it lists is there.
 pub async fn find_receipt(root: &Location, fingerprint: &str, unit: &str) -> Result<Option<Receipt>> {
-    let file = receipts_folder(root, fingerprint).join(&format!("{unit}.json"));
-    let receipt = file.read_if_there().await?.and_then(|json| serde_json::from_slice::<Receipt>(&json).ok());
-    let Some(receipt) = receipt.filter(|receipt| receipt.unit == unit) else { return Ok(None) };
+    let Some(receipt) = read_receipt(root, fingerprint, unit).await? else { return Ok(None) };
     for (path, bytes) in receipt.files() {
         if root.join(path).stat().await?.is_none_or(|file| file.size != bytes) {
             return Ok(None);
@@ -181,7 +180,8 @@ pub async fn commit(
     let mut counts = Counts::default();
     let (mut shards, mut dropped_shards, mut clips) = (Vec::new(), Vec::new(), Vec::new());
     for receipt in receipts {
-        let Receipt { unit: _, shards: kept, dropped_shards: dropped, clips: rows, counts: fates } = receipt;
+        let Receipt { unit: _, shards: kept, dropped_shards: dropped, clips: rows, counts: fates, measured: _ } =
+            receipt;
         shards.extend(kept);
         dropped_shards.extend(dropped);
         clips.push(rows);

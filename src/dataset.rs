@@ -182,8 +182,17 @@ pub struct StageRun {
     pub memory: u64,
 }
 
+/// What was measured while a work unit was done on another machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What each stage did, in order.
+    pub stages: Vec<StageRun>,
+    /// Execution provider that each model ran on.
+    pub providers: Named<String>,
+}
+
 /// What a work unit left behind; it is done when this exists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The unit.
     pub unit: String,
@@ -196,6 +205,9 @@ pub struct Receipt {
     pub clips: ClipsEntry,
     /// How its clips ended.
     pub counts: Counts,
+    /// For whoever started the run, where that is another process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
 }
 
 impl Receipt {
@@ -252,7 +264,14 @@ impl Dataset {
         let receipt = |clips: &ClipsEntry| {
             let (shards, dropped_shards) = units.remove(clips.unit.as_str()).unwrap_or_default();
             let counts = clips.counts?;
-            Some(Receipt { unit: clips.unit.clone(), shards, dropped_shards, clips: clips.clone(), counts })
+            Some(Receipt {
+                unit: clips.unit.clone(),
+                shards,
+                dropped_shards,
+                clips: clips.clone(),
+                counts,
+                measured: None,
+            })
         };
         self.clips.iter().filter_map(receipt).collect()
     }

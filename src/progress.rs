@@ -170,6 +170,13 @@ impl Progress {
         Arc::clone(counters)
     }
 
+    /// Adds what the stages did of a work unit somewhere else.
+    pub fn add_stages(&self, stages: &[StageRun]) {
+        for (index, stage) in stages.iter().enumerate() {
+            self.stage(index, &stage.stage, &stage.kind).add(stage);
+        }
+    }
+
     /// Counts clips that have reached the end.
     pub fn settle(&self, kept: u64, dropped: u64, failed: u64) {
         self.kept.fetch_add(kept, Ordering::Relaxed);
@@ -256,6 +263,16 @@ impl StageCounters {
     pub fn settle(&self, dropped: u64, failed: u64) {
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
         self.failed.fetch_add(failed, Ordering::Relaxed);
+    }
+
+    fn add(&self, stage: &StageRun) {
+        let busy = Duration::try_from_secs_f64(stage.busy_s).unwrap_or_default();
+        self.entered.fetch_add(stage.rows, Ordering::Relaxed);
+        self.left.fetch_add(stage.rows, Ordering::Relaxed);
+        self.bytes.fetch_add(stage.bytes, Ordering::Relaxed);
+        self.busy_ns.fetch_add(busy.as_nanos() as u64, Ordering::Relaxed);
+        self.settle(stage.dropped, stage.failed);
+        self.hold(stage.memory);
     }
 
     fn view(&self) -> StageView {

@@ -37,6 +37,7 @@ async fn receipt(root: &Location, unit: &str) -> Receipt {
         dropped_shards: Vec::new(),
         clips: ClipsEntry { path: clips, unit: unit.to_owned(), rows: 1, counts: None, bytes: 5, blake3 },
         counts: Counts { clips: 1, kept: 1, ..Counts::default() },
+        measured: None,
     }
 }
 

@@ -9,7 +9,6 @@ mod address;
 mod client;
 mod contexts;
 mod executor;
-mod metrics;
 mod pool;
 mod scheduler;
 mod tasks;

@@ -86,6 +86,7 @@ impl Again {
             dropped_shards: both(&before.dropped_shards, &tried.dropped_shards),
             clips,
             counts,
+            measured: None,
         };
         receipts.insert(self.of.clone(), receipt);
         Ok(())

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::stage_exec::{BUSY, BYTES_OUT, ROWS_IN, properties, stage_context};
 use super::{RemoteSettings, rechunk, unit_of};
 use crate::commit;
-use crate::dataset::Receipt;
+use crate::dataset::{Measured, Receipt};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, StageCounters};
 use crate::schema;
@@ -35,8 +35,6 @@ use crate::stage::{ClipBatch, StageContext, StageTask};
 
 /// Name of the sink as a stage.
 pub const STAGE: &str = "shards";
-/// What the names of the metrics begin with that tell the execution provider and the model that ran on it.
-pub const PROVIDER: &str = "provider ";
 /// Column of a receipt in JSON.
 const RECEIPT: &str = "receipt";
 
@@ -137,7 +135,6 @@ impl ExecutionPlan for SinkExec {
             partition,
             task,
             unit,
-            metrics: self.metrics.clone(),
             context,
             counters,
             progress,
@@ -170,7 +167,6 @@ struct SinkRun {
     task: Arc<TaskContext>,
     /// The unit, where somebody else may have done it already.
     unit: Option<String>,
-    metrics: ExecutionPlanMetricsSet,
     context: Arc<StageContext>,
     counters: Arc<StageCounters>,
     progress: Arc<Progress>,
@@ -237,22 +233,16 @@ impl SinkRun {
             self.time.add_duration(Duration::from_nanos(took));
         }
         let Some((unit, writer)) = writer else { return Ok(None) };
-        let receipt = writer.finish().await?;
-        commit::write_receipt(&root, &self.spec.fingerprint, &unit, &receipt).await?;
+        let mut receipt = writer.finish().await?;
         self.counters.settle(0, receipt.counts.failed.saturating_sub(failed_before));
+        // A task of a cluster has counters of its own.
+        receipt.measured = self.spec.remote.as_ref().map(|_| Measured {
+            stages: self.progress.stages().iter().map(Into::into).collect(),
+            providers: self.context.models.providers_used(),
+        });
+        commit::write_receipt(&root, &self.spec.fingerprint, &unit, &receipt).await?;
         self.progress.finish_unit(receipt.counts);
-        if self.spec.remote.is_some() {
-            self.tell_providers();
-        }
         Ok(Some(receipt))
-    }
-
-    /// What models ran on, in a form that finds its way back from a cluster.
-    fn tell_providers(&self) {
-        for (model, provider) in self.context.models.providers_used() {
-            let name = format!("{PROVIDER}{provider} {model}");
-            MetricBuilder::new(&self.metrics).counter(name, self.partition).add(1);
-        }
     }
 }
 

@@ -42,6 +42,7 @@ fn table(folders: &Folders, outcome: &RepackOutcome) -> ClipBatch {
         dropped_shards: Vec::new(),
         clips: outcome.dataset.clips[0].clone(),
         counts: Counts::default(),
+        measured: None,
     };
     folders.table(&receipt)
 }

@@ -148,7 +148,7 @@ impl ShardWriter {
         };
         let path = format!("{CLIPS}/{unit}.parquet");
         let clips = table::write(&root, path, unit.clone(), &schema, rows, &context.cpu).await?;
-        Ok(Receipt { unit, shards, dropped_shards, clips, counts })
+        Ok(Receipt { unit, shards, dropped_shards, clips, counts, measured: None })
     }
 }
 

@@ -56,6 +56,7 @@ async fn change_rows(folders: &Folders, dataset: &Dataset, change: impl FnOnce(R
         dropped_shards: Vec::new(),
         clips: dataset.clips[0].clone(),
         counts: Counts::default(),
+        measured: None,
     };
     let rows = change(folders.table(&receipt).into_batch());
     let counts = crate::stage::shards::count(&ClipBatch::new(rows.clone())).unwrap();

@@ -1,6 +1,5 @@
 //! The client of a scheduler: submits a plan, looks at how it gets on, and ends it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,12 +10,8 @@ use ballista_core::serde::protobuf::execute_query_params::Query;
 use ballista_core::serde::protobuf::execute_query_result::Result as Submitted;
 use ballista_core::serde::protobuf::job_status::Status as JobState;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
-use ballista_core::serde::protobuf::{
-    CancelJobParams, ExecuteQueryParams, GetJobMetricsParams, GetJobStatusParams, RemoveSessionParams,
-};
+use ballista_core::serde::protobuf::{CancelJobParams, ExecuteQueryParams, GetJobStatusParams, RemoveSessionParams};
 use ballista_core::version;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
@@ -25,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::watch::ReceiptWatch;
-use super::{Address, MAX_MESSAGE, metrics};
+use super::{Address, MAX_MESSAGE};
 use crate::dataset::Receipt;
 use crate::engine::{Pending, local};
 use crate::error::{Error, Result};
 use crate::plan::StageCodec;
 use crate::progress::{ClusterView, Progress};
+use crate::spec::Named;
 
 /// Pause between two looks at a job.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -52,7 +48,7 @@ pub(in crate::engine) struct Cluster {
     session: String,
     slots: usize,
     job: Mutex<Option<String>>,
-    providers: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    providers: Mutex<Named<String>>,
 }
 
 /// An executor, as the scheduler tells.
@@ -121,7 +117,7 @@ impl Cluster {
             tokio::select! {
                 () = stop.cancelled() => {
                     self.cancel().await;
-                    return receipts.all().await;
+                    return self.end(receipts).await;
                 }
                 () = tokio::time::sleep(PAUSE) => {}
             }
@@ -146,18 +142,19 @@ impl Cluster {
                 self.look_at_executors(progress, &mut most).await;
             }
         }
-        if let Err(error) = self.take_metrics(&job, work, progress).await {
-            tracing::warn!("what the stages measured on the cluster is lost: {error}");
-        }
         self.forget().await;
-        receipts.all().await
+        self.end(receipts).await
+    }
+
+    async fn end(&self, mut receipts: ReceiptWatch<'_>) -> Result<Vec<Receipt>> {
+        let all = receipts.all().await?;
+        *self.providers.lock().unwrap_or_else(PoisonError::into_inner) = receipts.providers();
+        Ok(all)
     }
 
     /// What the models ran on, as far as the tasks told.
-    pub(in crate::engine) fn providers_used(&self) -> BTreeMap<String, String> {
-        let providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
-        let join = |used: &BTreeSet<String>| used.iter().cloned().collect::<Vec<_>>().join(", ");
-        providers.iter().map(|(model, used)| (model.clone(), join(used))).collect()
+    pub(in crate::engine) fn providers_used(&self) -> Named<String> {
+        self.providers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the job, if there is one: its tasks stop within moments.
@@ -187,11 +184,9 @@ impl Cluster {
     }
 
     async fn submit(&self, work: &Pending<'_>) -> Result<String> {
-        // Were every partition's result left for the client, one that got lost with its executor would be missed by
-        // nobody: as the input of a last stage it is made again.
-        let plan: Arc<dyn ExecutionPlan> = Arc::new(CoalescePartitionsExec::new(Arc::clone(work.plan)));
         let mut bytes = Vec::new();
-        PhysicalPlanNode::try_from_physical_plan(plan, &StageCodec::default())?.try_encode(&mut bytes)?;
+        PhysicalPlanNode::try_from_physical_plan(Arc::clone(work.plan), &StageCodec::default())?
+            .try_encode(&mut bytes)?;
         if bytes.len() > MAX_MESSAGE {
             return Err(Error::config(format!(
                 "a plan over {} work units is too large for a scheduler; raise run.clips_per_unit",
@@ -295,14 +290,6 @@ impl Cluster {
         }
         *most = view.executors;
         progress.show_cluster(view);
-    }
-
-    async fn take_metrics(&self, job: &str, work: &Pending<'_>, progress: &Progress) -> Result<()> {
-        let asked = GetJobMetricsParams { job_id: job.to_owned() };
-        let answer = self.scheduler.clone().get_job_metrics(asked).await.map_err(|error| self.gone(&error))?;
-        let providers = metrics::take(&answer.into_inner().stages, &work.spec.stages, progress);
-        *self.providers.lock().unwrap_or_else(PoisonError::into_inner) = providers;
-        Ok(())
     }
 }
 

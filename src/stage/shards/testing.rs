@@ -108,7 +108,7 @@ impl Folders {
     /// Makes what a unit left behind the dataset.
     pub(crate) fn commit(&self, output: OutputSpec, receipt: Receipt) -> Dataset {
         let blank = empty();
-        let Receipt { unit: _, shards, dropped_shards, clips, counts } = receipt;
+        let Receipt { unit: _, shards, dropped_shards, clips, counts, measured: _ } = receipt;
         let pipeline = PipelineSpec { output, ..blank.pipeline.clone() };
         let dataset = Dataset { pipeline, counts, shards, dropped_shards, clips: vec![clips], ..blank };
         self.write_dataset(dataset)
