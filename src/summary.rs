@@ -3,6 +3,8 @@
 //! Enters: a committed dataset. Leaves: a few lines of plain text on what was kept, what was not and why, where it lies
 //! and what held the run back.
 
+use std::collections::BTreeMap;
+
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::StreamExt;
@@ -23,17 +25,17 @@ pub async fn summary(session: &SqlSession, uri: &str) -> Result<String> {
     // The runs of a repacked dataset are those of the one that it was made from.
     let run = dataset.runs.last().filter(|_| dataset.repacked.is_none());
     let counts = dataset.counts;
-    let kept = rows(
-        session,
-        "select count(*) as clips, source as text from clips where fate = 'kept' group by source order by source",
-    );
-    let kept: Vec<String> =
-        kept.await?.into_iter().map(|(clips, source)| format!("{} {source}", number(clips))).collect();
+    let groups = groups(session).await?;
+    let mut kept: BTreeMap<&str, u64> = BTreeMap::new();
+    for group in groups.iter().filter(|group| group.fate == "kept") {
+        *kept.entry(&group.source).or_default() += group.clips;
+    }
+    let kept: Vec<String> = kept.into_iter().map(|(source, clips)| format!("{} {source}", number(clips))).collect();
 
     let mut lines = Lines::default();
     lines.add("kept", counts.kept, Vec::from_iter((!kept.is_empty()).then(|| format!("({})", kept.join(", ")))));
-    lines.add("dropped", counts.dropped, reasons(session, "dropped", counts.dropped).await?);
-    lines.add("failed", counts.failed, reasons(session, "failed", counts.failed).await?);
+    lines.add("dropped", counts.dropped, reasons(&groups, "dropped", counts.dropped));
+    lines.add("failed", counts.failed, reasons(&groups, "failed", counts.failed));
     let bytes: u64 = dataset.shards.iter().map(|shard| shard.bytes).sum();
     let place = format!("{} under {}/{SHARDS}", size(bytes), uri.trim_end_matches('/'));
     lines.add("shards", dataset.shards.len() as u64, vec![place]);
@@ -63,25 +65,55 @@ fn headline(dataset: &Dataset) -> String {
     }
 }
 
-/// The commonest reasons, each with its number of clips.
-async fn reasons(session: &SqlSession, fate: &str, all: u64) -> Result<Vec<String>> {
+/// Clips of one source that ended alike.
+struct Group {
+    clips: u64,
+    source: String,
+    fate: String,
+    reason: String,
+}
+
+/// All clips of the dataset, in one pass over its files.
+async fn groups(session: &SqlSession) -> Result<Vec<Group>> {
     // A filter's name is its stage and its reason.
-    let sql = format!(
-        "select count(*) as clips, \
-           case when fate_stage = fate_reason then fate_stage \
-                else concat(coalesce(fate_stage, '?'), ': ', coalesce(fate_reason, '?')) end as text \
-         from clips where fate = '{fate}' group by text order by clips desc, text limit {REASONS}"
-    );
-    let found = rows(session, &sql).await?;
-    let rest = all.saturating_sub(found.iter().map(|(clips, _)| clips).sum());
-    let mut lines: Vec<String> = found
-        .into_iter()
-        .map(|(clips, reason)| format!("{} ({})", one_line(&reason, LETTERS), number(clips)))
-        .collect();
+    let sql = "select count(*) as clips, source, fate, \
+                 case when fate_stage = fate_reason then fate_stage \
+                      else concat(coalesce(fate_stage, '?'), ': ', coalesce(fate_reason, '?')) end as reason \
+               from clips group by source, fate, reason";
+    let mut stream = session.query(sql).await?;
+    let mut groups = Vec::new();
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let wrong = || Error::internal("the query of the summary has other columns than it should");
+        let clips = batch.column(0).as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
+        let text = |column: usize| batch.column(column).as_string_opt::<i32>().ok_or_else(wrong);
+        let (sources, fates, reasons) = (text(1)?, text(2)?, text(3)?);
+        groups.extend((0..batch.num_rows()).map(|row| Group {
+            clips: clips.value(row) as u64,
+            source: sources.value(row).to_owned(),
+            fate: fates.value(row).to_owned(),
+            reason: reasons.value(row).to_owned(),
+        }));
+    }
+    Ok(groups)
+}
+
+/// The commonest reasons, each with its number of clips.
+fn reasons(groups: &[Group], fate: &str, all: u64) -> Vec<String> {
+    let mut found: BTreeMap<&str, u64> = BTreeMap::new();
+    for group in groups.iter().filter(|group| group.fate == fate) {
+        *found.entry(&group.reason).or_default() += group.clips;
+    }
+    let mut found: Vec<(&str, u64)> = found.into_iter().collect();
+    found.sort_by_key(|&(_, clips)| std::cmp::Reverse(clips));
+    found.truncate(REASONS);
+    let rest = all.saturating_sub(found.iter().map(|(_, clips)| clips).sum());
+    let mut lines: Vec<String> =
+        found.into_iter().map(|(reason, clips)| format!("{} ({})", one_line(reason, LETTERS), number(clips))).collect();
     if rest > 0 {
         lines.push(format!("other reasons ({})", number(rest)));
     }
-    Ok(lines)
+    lines
 }
 
 /// The stage that took most of the processor time.
@@ -89,20 +121,6 @@ fn slowest(run: &RunEntry) -> Option<String> {
     let all: f64 = run.stages.iter().map(|stage| stage.busy_s).sum();
     let most = run.stages.iter().max_by(|a, b| a.busy_s.total_cmp(&b.busy_s))?;
     (all > 0.0).then(|| format!("{}: {:.0} % of the processor time", most.stage, 100.0 * most.busy_s / all))
-}
-
-/// The rows of a query with columns `clips` and `text`.
-async fn rows(session: &SqlSession, sql: &str) -> Result<Vec<(u64, String)>> {
-    let mut stream = session.query(sql).await?;
-    let mut rows = Vec::new();
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        let wrong = || Error::internal("a query of the summary has other columns than it should");
-        let clips = batch.column(0).as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
-        let text = batch.column(1).as_string_opt::<i32>().ok_or_else(wrong)?;
-        rows.extend((0..batch.num_rows()).map(|row| (clips.value(row) as u64, text.value(row).to_owned())));
-    }
-    Ok(rows)
 }
 
 /// Lines of a name, a number and words; the numbers stand below each other.
@@ -173,7 +191,7 @@ mod tests {
         let mut dataset = testing::write(folder.path());
         change(&mut dataset);
         testing::commit(folder.path(), &dataset);
-        let session = SqlSession::open(&Storage::default(), &folder.path().display().to_string()).await.unwrap();
+        let session = SqlSession::open_fixed(&Storage::default(), &folder.path().display().to_string()).await.unwrap();
         summary(&session, "out/test/").await.unwrap()
     }
 
@@ -207,7 +225,7 @@ mod tests {
     async fn a_dataset_without_a_clip_is_no_fault() {
         let folder = tempfile::tempdir().unwrap();
         testing::commit(folder.path(), &testing::empty());
-        let session = SqlSession::open(&Storage::default(), &folder.path().display().to_string()).await.unwrap();
+        let session = SqlSession::open_fixed(&Storage::default(), &folder.path().display().to_string()).await.unwrap();
         let text = summary(&session, "out").await.unwrap();
         assert!(text.starts_with("test: 0 clips\n  kept     0\n  dropped  0\n"), "{text}");
     }

@@ -62,7 +62,7 @@ pub(super) async fn repack(args: RepackArgs) -> Result<()> {
 
 /// Prints what a dataset has become.
 pub(super) async fn summarize(storage: &Storage, output: &str) -> Result<()> {
-    let session = SqlSession::open(storage, output).await?;
+    let session = SqlSession::open_fixed(storage, output).await?;
     print(&summary::summary(&session, output).await?)
 }
 

@@ -33,6 +33,15 @@ const STORE: &str = "dataset://files";
 /// Footers that are read at once.
 const READS: usize = 16;
 
+/// Which columns a table has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// Those that every file has.
+    Fixed,
+    /// Those of all files, which takes a look at each.
+    All,
+}
+
 /// The clips of a dataset.
 #[derive(Debug)]
 pub(super) struct ClipsTable {
@@ -41,11 +50,19 @@ pub(super) struct ClipsTable {
 }
 
 impl ClipsTable {
-    /// Reads the columns of all files; nothing more.
-    pub(super) async fn open(context: &SessionContext, root: &Location, dataset: &Dataset) -> Result<Self> {
+    /// Reads the columns of the files, unless they are known; nothing more.
+    pub(super) async fn open(
+        context: &SessionContext,
+        root: &Location,
+        dataset: &Dataset,
+        columns: Columns,
+    ) -> Result<Self> {
         let url = ObjectStoreUrl::parse(STORE)?;
         context.register_object_store(url.as_ref(), Arc::clone(root.store()));
         let files: Vec<ObjectMeta> = dataset.clips.iter().map(|entry| object(root, entry)).collect();
+        if columns == Columns::Fixed {
+            return Ok(Self { schema: schema::clip_schema(), files });
+        }
         let names = dataset.clips.iter().map(|entry| root.join(&entry.path).uri().to_owned());
         let state = context.state();
         let (state, format) = (&state, &ParquetFormat::default().with_force_view_types(false));
