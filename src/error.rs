@@ -175,8 +175,12 @@ fn storage_hint(error: &object_store::Error) -> &'static str {
     let text = error.to_string();
     let is_refused =
         matches!(error, object_store::Error::Unauthenticated { .. } | object_store::Error::PermissionDenied { .. });
-    // Where a machine of Amazon's would tell its role: the last place that is asked.
-    if text.contains("169.254.169.254") {
+    // Where a machine of that cloud would tell its role: the last place that is asked.
+    if text.contains("computeMetadata") {
+        "; no credentials were found: set GOOGLE_APPLICATION_CREDENTIALS, or storage.anonymous for a public bucket"
+    } else if text.contains("metadata/identity") {
+        "; no credentials were found: set AZURE_STORAGE_ACCOUNT_KEY, or storage.anonymous for a public container"
+    } else if text.contains("169.254.169.254") {
         "; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or storage.anonymous for a public bucket"
     } else if is_refused || text.contains("403 Forbidden") || text.contains("401 Unauthorized") {
         "; look at the credentials in the environment and at what they may do"
@@ -206,6 +210,24 @@ impl From<Error> for datafusion::error::DataFusionError {
             error if error.is_transient() => Self::IoError(std::io::Error::other(error)),
             Error::DataFusion(inner) => *inner,
             error => Self::External(Box::new(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_credentials_are_those_of_the_store_that_was_asked() {
+        for (address, named) in [
+            ("http://169.254.169.254/latest/api/token", "AWS_ACCESS_KEY_ID"),
+            ("http://169.254.169.254/metadata/identity/oauth2/token", "AZURE_STORAGE_ACCOUNT_KEY"),
+            ("http://169.254.169.254/computeMetadata/v1/instance", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ] {
+            let source = object_store::Error::Generic { store: "test", source: format!("GET {address}").into() };
+            let text = Error::storage("read", "x://y")(source).to_string();
+            assert!(text.contains(named), "{text}");
         }
     }
 }

@@ -139,9 +139,11 @@ fn dated_version(object: &ObjectMeta) -> String {
     format!("{:x}-{:x}", object.last_modified.timestamp(), object.size)
 }
 
-/// Whether an object is of the version that a listing named; some listings have no ETags and some answers have.
+/// Whether an object is of the version that a listing named. Some listings have no ETags and some answers have, and Azure
+/// puts quotes around them in answers, none in listings.
 pub fn is_version(object: &ObjectMeta, listed: &str) -> bool {
-    object.e_tag.as_deref() == Some(listed) || dated_version(object) == listed
+    let bare = |etag: &str| etag.trim_matches('"').to_owned();
+    object.e_tag.as_deref().is_some_and(|etag| bare(etag) == bare(listed)) || dated_version(object) == listed
 }
 
 /// What tells a version of a file of this machine from others: when it was changed, and its size.
@@ -357,6 +359,21 @@ mod tests {
         assert_eq!(local("c/../x.mp4"), "x.mp4");
         assert_eq!(local("not/there/../x.mp4"), "not/x.mp4");
         assert_eq!(local("c/link/../x.mp4"), "a/x.mp4");
+    }
+
+    #[test]
+    fn quotes_make_no_other_version() {
+        let object = |etag: &str| ObjectMeta {
+            location: StorePath::from("a.mp4"),
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size: 7,
+            e_tag: Some(etag.to_owned()),
+            version: None,
+        };
+        assert!(is_version(&object("\"0x8D\""), "0x8D"));
+        assert!(is_version(&object("\"0x8D\""), "\"0x8D\""));
+        assert!(is_version(&object("0x8D"), "0-7"));
+        assert!(!is_version(&object("\"0x8D\""), "0x8E"));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::http::HttpBuilder;
 use object_store::path::Path as StorePath;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
@@ -58,18 +58,8 @@ pub(super) fn parse(uri: &str, scheme: &str, rest: &str) -> Result<Remote> {
 pub(super) fn open(base: &str, spec: &StorageSpec) -> Result<Arc<dyn ObjectStore>> {
     let opened: Result<Arc<dyn ObjectStore>, object_store::Error> = match base.split("://").next() {
         Some("s3") => amazon(base, spec, &profile::find(spec.profile.as_deref(), &|name| std::env::var(name).ok())?),
-        Some("gs") => GoogleCloudStorageBuilder::from_env()
-            .with_url(base)
-            .with_client_options(client(spec, false))
-            .with_retry(retry(spec))
-            .build()
-            .map(|store| Arc::new(store) as _),
-        Some("az") => MicrosoftAzureBuilder::from_env()
-            .with_url(base)
-            .with_client_options(client(spec, false))
-            .with_retry(retry(spec))
-            .build()
-            .map(|store| Arc::new(store) as _),
+        Some("gs") => google(base, spec),
+        Some("az") => azure(base, spec),
         _ => HttpBuilder::new()
             .with_url(base)
             .with_client_options(client(spec, true))
@@ -77,7 +67,11 @@ pub(super) fn open(base: &str, spec: &StorageSpec) -> Result<Arc<dyn ObjectStore
             .build()
             .map(|store| Arc::new(store) as _),
     };
-    opened.map_err(|error| Error::config(format!("{base} cannot be used as storage: {error}")))
+    opened.map_err(|error| {
+        let text = error.to_string();
+        let hint = if text.contains("Account must be specified") { "; set AZURE_STORAGE_ACCOUNT_NAME" } else { "" };
+        Error::config(format!("{base} cannot be used as storage: {text}{hint}"))
+    })
 }
 
 fn amazon(base: &str, spec: &StorageSpec, profile: &Profile) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
@@ -108,6 +102,29 @@ fn amazon(base: &str, spec: &StorageSpec, profile: &Profile) -> Result<Arc<dyn O
     }
     // Whoever writes an address that begins with http:// wants it so.
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+    let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let store = builder.with_client_options(client(spec, plain)).with_retry(retry(spec)).build()?;
+    Ok(Arc::new(store))
+}
+
+fn google(base: &str, spec: &StorageSpec) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    let mut builder = GoogleCloudStorageBuilder::from_env().with_url(base);
+    if spec.anonymous {
+        // Writes are sent with a token all the same; without this one it would be looked for on a server of Google's.
+        let nothing = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
+        builder = builder.with_skip_signature(true).with_credentials(Arc::new(nothing));
+    }
+    // Google's own address is https; another one stands in a file of keys or in the environment, and is meant as it is written.
+    let store = builder.with_client_options(client(spec, true)).with_retry(retry(spec)).build()?;
+    Ok(Arc::new(store))
+}
+
+fn azure(base: &str, spec: &StorageSpec) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    let mut builder = MicrosoftAzureBuilder::from_env().with_url(base);
+    if spec.anonymous {
+        builder = builder.with_skip_signature(true);
+    }
+    let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
     let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let store = builder.with_client_options(client(spec, plain)).with_retry(retry(spec)).build()?;
     Ok(Arc::new(store))
