@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 
 use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Unit};
 use crate::schema;
 use crate::spec::{PipelineSpec, SourceKind, SourceSpec};
 use crate::stage::ClipBatch;
@@ -18,7 +18,8 @@ use crate::storage::Storage;
 /// The pipeline over `clips` clips in `folder`, writing there as well, and the files of the clips.
 pub fn repeat(spec: &PipelineSpec, clips: usize, folder: &Path) -> Result<(PipelineSpec, Vec<PathBuf>)> {
     let manifest = Manifest::list(spec, "bench", &Storage::new(&spec.storage))?;
-    let rows = concat_batches(&manifest.schema, manifest.units.iter().map(|unit| &unit.rows))?;
+    let units = manifest.units.iter().map(Unit::rows).collect::<Result<Vec<_>>>()?;
+    let rows = concat_batches(&manifest.schema, &units)?;
     let order = UInt32Array::from_iter_values((0..clips as u32).map(|number| number % rows.num_rows() as u32));
     let rows = ClipBatch::new(take_record_batch(&rows, &order)?);
     let links = folder.join("clips");

@@ -166,7 +166,7 @@ pub(super) async fn validate(args: PipelineArgs) -> Result<()> {
 fn sources(manifest: &Manifest, report: &mut String) -> Result<()> {
     let mut counts = std::collections::BTreeMap::<(String, String), usize>::new();
     for unit in &manifest.units {
-        let clips = crate::stage::ClipBatch::new(unit.rows.clone());
+        let clips = crate::stage::ClipBatch::new(unit.rows()?);
         let (datasets, kinds) = (clips.text(schema::DATASET)?, clips.text(schema::SOURCE)?);
         for row in 0..clips.rows() {
             *counts.entry((datasets.value(row).to_owned(), kinds.value(row).to_owned())).or_default() += 1;

@@ -198,7 +198,7 @@ fn has_failed(rows: &RecordBatch) -> Result<BooleanArray> {
 
 /// The manifest's rows of failed clips, as a unit of their own.
 fn restrict(unit: &Unit, failed: &ClipBatch, entry: &ClipsEntry) -> Result<Again> {
-    let manifest = ClipBatch::new(unit.rows.clone());
+    let manifest = ClipBatch::new(unit.rows()?);
     let (ids, uris) = (failed.text(schema::CLIP_ID)?, failed.text(schema::URI)?);
     let mut origins = Vec::with_capacity(failed.rows());
     let (mut starts, mut ends) = (Vec::new(), Vec::new());
@@ -222,7 +222,7 @@ fn restrict(unit: &Unit, failed: &ClipBatch, entry: &ClipsEntry) -> Result<Again
     });
     let id = hash.finalize().to_hex()[..16].to_owned();
     let clips = ids.iter().flatten().map(str::to_owned).collect();
-    Ok(Again { of: unit.id.clone(), unit: Unit::named(id, &rows)?, clips })
+    Ok(Again { of: unit.id.clone(), unit: Unit::named(id, &rows), clips })
 }
 
 /// Start and end of a clip in seconds, where it has them.

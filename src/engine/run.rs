@@ -67,7 +67,7 @@ pub async fn run(request: RunRequest) -> Result<RunOutcome> {
     let ids: HashSet<&str> = again.iter().map(|again| again.unit.id.as_str()).collect();
     let mut tried = commit::read_receipts(&root, &fingerprint, None, &ids).await?;
     pending.extend(again.iter().map(|again| &again.unit).filter(|unit| !tried.contains_key(&unit.id)));
-    progress.expect(pending.iter().map(|unit| unit.rows.num_rows() as u64).sum());
+    progress.expect(pending.iter().map(|unit| unit.clips() as u64).sum());
     progress.expect_units(pending.len() as u64);
     let mut files = Vec::with_capacity(pending.len());
     for unit in &pending {
@@ -145,8 +145,9 @@ fn lists(dataset: &Dataset, manifest: &Manifest) -> bool {
 
 async fn write_unit(root: &Location, fingerprint: &str, unit: &Unit) -> Result<object_store::ObjectMeta> {
     let file = commit::unit_file(root, fingerprint, &unit.id);
-    let mut writer = ArrowWriter::try_new(Vec::new(), unit.rows.schema(), None)?;
-    writer.write(&unit.rows)?;
+    let rows = unit.rows()?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None)?;
+    writer.write(&rows)?;
     file.write(writer.into_inner()?).await?;
     commit::stat(&file).await
 }

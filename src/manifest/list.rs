@@ -9,7 +9,7 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 
-use super::{Listed, fixed_rows, remote, walk};
+use super::{fixed_rows, remote, walk};
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::spec::{SourceSpec, suggest};
@@ -63,7 +63,8 @@ pub(super) fn rows(list: &str, source: &SourceSpec, storage: &Storage) -> Result
             Some(uri) => Ok(absolute(uri, list)),
         })
         .collect::<Result<Vec<String>>>()?;
-    let files: Vec<Listed> = walk::stats(&uris, storage)?;
+    let files = walk::stats(&uris, storage)?;
+    drop(uris);
     let columns = table_schema
         .fields()
         .iter()
@@ -73,7 +74,7 @@ pub(super) fn rows(list: &str, source: &SourceSpec, storage: &Storage) -> Result
         .collect::<Result<Vec<_>>>()?;
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let dataset = source.dataset.clone().or(stem).unwrap_or_else(|| "list".to_owned());
-    fixed_rows(&files, source, &dataset, columns)
+    fixed_rows(files, source, &dataset, columns)
 }
 
 /// A URI of a list: one that is relative is taken from the list's folder.

@@ -8,8 +8,8 @@ use glob::{MatchOptions, Pattern};
 use object_store::ObjectMeta;
 use object_store::path::Path as StorePath;
 
-use super::Listed;
 use super::walk::is_video;
+use super::{Listed, Listing};
 use crate::error::{Error, Result};
 use crate::storage::{Location, Storage, object_version};
 
@@ -21,7 +21,7 @@ const MATCH: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
 /// The videos that `uri` names, and the name of the folder that they are in.
-pub(super) fn files(uri: &str, storage: &Storage) -> Result<(String, Vec<Listed>)> {
+pub(super) fn files(uri: &str, storage: &Storage) -> Result<(String, Listing)> {
     let is_web = uri.starts_with("http://") || uri.starts_with("https://");
     let unlisted = || Error::config(format!("source {uri}: there is no such file, and the web cannot be listed"));
     wait(async {
@@ -42,8 +42,8 @@ pub(super) fn files(uri: &str, storage: &Storage) -> Result<(String, Vec<Listed>
             let is_video = is_video(Path::new(object.location.as_ref()));
             async move { is_video }
         });
-        let files: Vec<Listed> = videos.map_ok(|(uri, object)| listed(uri, &object)).try_collect().await?;
-        if files.is_empty() && !is_object && !uri.ends_with('/') && !place.path().as_ref().is_empty() {
+        let files: Listing = collect(videos.map_ok(|(uri, object)| listed(uri, &object))).await?;
+        if files.len() == 0 && !is_object && !uri.ends_with('/') && !place.path().as_ref().is_empty() {
             return Ok(object(&place).await?.unwrap_or_default());
         }
         Ok((last(place.uri()), files))
@@ -51,13 +51,17 @@ pub(super) fn files(uri: &str, storage: &Storage) -> Result<(String, Vec<Listed>
 }
 
 /// An object, and the name of its folder.
-async fn object(place: &Location) -> Result<Option<(String, Vec<Listed>)>> {
+async fn object(place: &Location) -> Result<Option<(String, Listing)>> {
     let folder = place.uri().rsplit_once('/').map_or(place.uri(), |(folder, _)| folder);
     let found = place.stat().await?;
-    Ok(found.map(|object| (last(folder), vec![listed(place.uri().to_owned(), &object)])))
+    Ok(found.map(|object| {
+        let mut files = Listing::default();
+        files.extend([listed(place.uri().to_owned(), &object)]);
+        (last(folder), files)
+    }))
 }
 
-async fn glob_objects(uri: &str, folder: &Location) -> Result<Vec<Listed>> {
+async fn glob_objects(uri: &str, folder: &Location) -> Result<Listing> {
     let whole = if uri.ends_with("**") { format!("{uri}/*") } else { uri.to_owned() };
     // Taken apart as all URIs are, so that the pattern is that of a key.
     let key = whole.splitn(4, '/').nth(3).unwrap_or_default();
@@ -68,7 +72,16 @@ async fn glob_objects(uri: &str, folder: &Location) -> Result<Vec<Listed>> {
         let is_match = matches(&object.location);
         async move { is_match }
     });
-    found.map_ok(|(uri, object)| listed(uri, &object)).try_collect().await
+    collect(found.map_ok(|(uri, object)| listed(uri, &object))).await
+}
+
+async fn collect(files: impl futures::Stream<Item = Result<Listed>>) -> Result<Listing> {
+    let mut listing = Listing::default();
+    let mut files = std::pin::pin!(files);
+    while let Some(file) = files.try_next().await? {
+        listing.extend([file]);
+    }
+    Ok(listing)
 }
 
 /// Objects below a folder with their URIs, as they are listed.
@@ -78,7 +91,7 @@ fn below(folder: &Location) -> impl futures::Stream<Item = Result<(String, Objec
 }
 
 /// Sizes and versions of objects, in order; one that is not there has none, and fails where it is opened.
-pub(super) fn stats(uris: &[String], storage: &Storage) -> Result<Vec<Listed>> {
+pub(super) fn stats(uris: &[String], storage: &Storage) -> Result<Listing> {
     let look = |uri: &String| {
         let (uri, storage) = (uri.clone(), storage.clone());
         async move {
@@ -89,7 +102,7 @@ pub(super) fn stats(uris: &[String], storage: &Storage) -> Result<Vec<Listed>> {
             }
         }
     };
-    wait(async { futures::stream::iter(uris).map(look).buffered(LOOKS).try_collect().await })
+    wait(async { collect(futures::stream::iter(uris).map(look).buffered(LOOKS)).await })
 }
 
 /// All bytes of an object.

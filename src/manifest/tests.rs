@@ -45,8 +45,8 @@ fn files(folder: &Path, names: impl IntoIterator<Item = String>) {
 }
 
 fn column(manifest: &Manifest, name: &str) -> Vec<Option<String>> {
-    let rows = manifest.units.iter().map(|unit| &unit.rows);
-    let rows = concat_batches(&manifest.schema, rows).unwrap();
+    let rows: Vec<_> = manifest.units.iter().map(|unit| unit.rows().unwrap()).collect();
+    let rows = concat_batches(&manifest.schema, &rows).unwrap();
     let column = arrow::compute::cast(rows.column_by_name(name).unwrap(), &arrow::datatypes::DataType::Utf8).unwrap();
     arrow::array::AsArray::as_string::<i32>(&column).iter().map(|text| text.map(str::to_owned)).collect()
 }
@@ -94,7 +94,7 @@ fn a_new_clip_leaves_most_units_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path(), (0..500).map(|number| format!("{number:04}.mp4")));
     let before = list(vec![source(Some(folder.path()), None)], 8).unwrap();
-    assert!(before.units.iter().all(|unit| unit.rows.num_rows() <= 16));
+    assert!(before.units.iter().all(|unit| unit.clips() <= 16));
     files(folder.path(), ["0250-new.mp4".to_owned()]);
     let after = list(vec![source(Some(folder.path()), None)], 8).unwrap();
     let known: HashSet<_> = before.units.iter().map(|unit| &unit.id).collect();
@@ -203,8 +203,8 @@ fn the_first_units_are_small() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path(), (0..400).map(|number| format!("{number:04}.mp4")));
     let manifest = list(vec![source(Some(folder.path()), None)], 32).unwrap();
-    assert!(manifest.units[0].rows.num_rows() <= 4 && manifest.units[1].rows.num_rows() <= 4);
-    assert!(manifest.units.iter().any(|unit| unit.rows.num_rows() > 16));
+    assert!(manifest.units[0].clips() <= 4 && manifest.units[1].clips() <= 4);
+    assert!(manifest.units.iter().any(|unit| unit.clips() > 16));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 
-use super::{Listed, fixed_rows, remote};
+use super::{Listed, Listing, fixed_rows, remote};
 use crate::error::{Error, Result};
 use crate::spec::SourceSpec;
 use crate::storage::{self, Storage, file_version};
@@ -16,7 +16,7 @@ pub const VIDEO_EXTENSIONS: &[&str] =
 /// The rows of a file, a folder or a glob.
 pub(super) fn rows(path: &str, source: &SourceSpec, storage: &Storage) -> Result<RecordBatch> {
     let (folder, files) = if storage::is_remote(path) { remote::files(path, storage)? } else { local_files(path)? };
-    if files.is_empty() {
+    if files.len() == 0 {
         let from = match storage::is_remote(path) {
             true => String::new(),
             false => format!(" (looked from {})", std::env::current_dir().unwrap_or_default().display()),
@@ -28,15 +28,17 @@ pub(super) fn rows(path: &str, source: &SourceSpec, storage: &Storage) -> Result
     }
     let named = Some(folder).filter(|name| !name.is_empty());
     let dataset = source.dataset.clone().or(named).unwrap_or_else(|| "clips".to_owned());
-    fixed_rows(&files, source, &dataset, Vec::new())
+    fixed_rows(files, source, &dataset, Vec::new())
 }
 
 /// The videos that a path names, and the name of the folder that they are in.
-fn local_files(path: &str) -> Result<(String, Vec<Listed>)> {
+fn local_files(path: &str) -> Result<(String, Listing)> {
     let path = path.strip_prefix("file://").unwrap_or(path);
     let (base, found) = if is_glob(path) { glob_files(path)? } else { plain_files(Path::new(path))? };
     let name = base.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok((name.unwrap_or_default(), found.iter().map(|file| stat(file)).collect()))
+    let mut files = Listing::default();
+    files.extend(found.iter().map(|file| stat(file)));
+    Ok((name.unwrap_or_default(), files))
 }
 
 fn is_glob(path: &str) -> bool {
@@ -90,11 +92,13 @@ pub(super) fn is_video(path: &Path) -> bool {
 }
 
 /// Files and objects as the manifest knows them, in order.
-pub(super) fn stats(uris: &[String], storage: &Storage) -> Result<Vec<Listed>> {
+pub(super) fn stats(uris: &[String], storage: &Storage) -> Result<Listing> {
     if uris.iter().any(|uri| storage::is_remote(uri)) {
         return remote::stats(uris, storage);
     }
-    Ok(uris.iter().map(|uri| stat(Path::new(uri.strip_prefix("file://").unwrap_or(uri)))).collect())
+    let mut files = Listing::default();
+    files.extend(uris.iter().map(|uri| stat(Path::new(uri.strip_prefix("file://").unwrap_or(uri)))));
+    Ok(files)
 }
 
 /// A file as the manifest knows it; one that is not there has no size, and fails where it is opened.

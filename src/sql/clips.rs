@@ -66,7 +66,7 @@ impl ClipsTable {
         let names = dataset.clips.iter().map(|entry| root.join(&entry.path).uri().to_owned());
         let state = context.state();
         let (state, format) = (&state, &ParquetFormat::default().with_force_view_types(false));
-        let schemas: Vec<SchemaRef> = futures::stream::iter(files.iter().zip(names))
+        let mut schemas = futures::stream::iter(files.iter().zip(names))
             .map(|(file, name)| async move {
                 let file = std::slice::from_ref(file);
                 format.infer_schema(state, root.store(), file).await.map_err(|error| {
@@ -76,10 +76,13 @@ impl ClipsTable {
                     ))
                 })
             })
-            .buffered(READS)
-            .try_collect()
-            .await?;
-        let schema = if schemas.is_empty() { planned_schema(dataset) } else { union(&schemas) };
+            .buffered(READS);
+        let mut columns = Columns::new();
+        while let Some(schema) = schemas.try_next().await? {
+            columns.add(schema);
+        }
+        drop(schemas);
+        let schema = if files.is_empty() { planned_schema(dataset) } else { columns.schema() };
         Ok(Self { schema, files })
     }
 }
@@ -104,17 +107,35 @@ fn planned_schema(dataset: &Dataset) -> SchemaRef {
 }
 
 /// All columns of all files: the fixed ones first, the others in the order of their first file.
-fn union(schemas: &[SchemaRef]) -> SchemaRef {
-    let fixed = schema::clip_schema();
-    let mut all: Vec<Field> = fixed.fields().iter().map(|field| field.as_ref().clone()).collect();
-    for field in schemas.iter().flat_map(|schema| schema.fields().iter()) {
-        let field = field.as_ref().clone().with_nullable(true);
-        match all.iter_mut().find(|have| have.name() == field.name()) {
-            Some(have) => *have = have.clone().with_data_type(common(have.data_type(), field.data_type())),
-            None => all.push(field),
-        }
+struct Columns {
+    all: Vec<Field>,
+    /// Of the latest file: of many thousands most are the same.
+    latest: Option<SchemaRef>,
+}
+
+impl Columns {
+    fn new() -> Self {
+        let fixed = schema::clip_schema();
+        Self { all: fixed.fields().iter().map(|field| field.as_ref().clone()).collect(), latest: None }
     }
-    Arc::new(Schema::new(all))
+
+    fn add(&mut self, schema: SchemaRef) {
+        if self.latest.as_ref() == Some(&schema) {
+            return;
+        }
+        for field in schema.fields() {
+            let field = field.as_ref().clone().with_nullable(true);
+            match self.all.iter_mut().find(|have| have.name() == field.name()) {
+                Some(have) => *have = have.clone().with_data_type(common(have.data_type(), field.data_type())),
+                None => self.all.push(field),
+            }
+        }
+        self.latest = Some(schema);
+    }
+
+    fn schema(self) -> SchemaRef {
+        Arc::new(Schema::new(self.all))
+    }
 }
 
 /// A type that holds the values of both.

@@ -32,7 +32,7 @@ pub(super) struct ReceiptWatch<'a> {
 
 impl<'a> ReceiptWatch<'a> {
     pub(super) fn new(work: &'a Pending<'a>, progress: &'a Progress) -> Self {
-        let open = work.units.iter().map(|unit| (unit.id.as_str(), unit.rows.num_rows() as u64)).collect();
+        let open = work.units.iter().map(|unit| (unit.id.as_str(), unit.clips() as u64)).collect();
         Self { work, progress, open, next: Instant::now() + PAUSE, providers: Named::new() }
     }
 
