@@ -20,6 +20,7 @@ trap 'rm -rf "$work"' EXIT
 target/release/simdrop run pipelines/demo.yaml --set "output.path=$work/demo" --progress none >/dev/null
 "$python" tests/python/check_shards.py "$work/demo"
 "$python" tests/python/check_s3.py
+"$python" tests/python/check_s3_train.py
 "$python" tests/python/check_hostile.py
 "$python" tests/python/check_mutants.py --count 300
 "$python" tests/python/check_mutants.py --count 60 --seed 2 --isolation process

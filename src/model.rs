@@ -26,7 +26,7 @@ use self::text::TextEncoder;
 use crate::error::{Error, Result};
 use crate::spec::{ModelsSpec, Provider, suggest};
 use crate::stage::context::CpuPool;
-use crate::storage::{self, Storage};
+use crate::storage::Storage;
 
 /// How a model is run; sessions are shared by those who ask for the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -111,11 +111,7 @@ impl ModelRegistry {
         if let Some(encoder) = state.encoders.get(model) {
             return Ok(Arc::clone(encoder));
         }
-        let path = self.storage.file(model)?;
-        if storage::is_remote(model) {
-            self.storage.file(&text::tokenizer_of(Path::new(model)).to_string_lossy())?;
-        }
-        let encoder = TextEncoder::load(&self.spec, &path.to_string_lossy())?;
+        let encoder = TextEncoder::load(&self.spec, &TextEncoder::file(model, &self.storage)?)?;
         state.used.insert(model.to_owned(), encoder.provider().as_str().to_owned());
         let encoder = Arc::new(Mutex::new(encoder));
         state.encoders.insert(model.to_owned(), Arc::clone(&encoder));

@@ -13,6 +13,7 @@ use tokenizers::Tokenizer;
 use super::runtime;
 use crate::error::{Error, Result};
 use crate::spec::{ModelsSpec, Provider};
+use crate::storage::{self, Storage};
 
 /// Longest text in tokens; what is beyond is left out.
 const LONGEST: usize = 256;
@@ -32,6 +33,14 @@ impl Debug for TextEncoder {
 }
 
 impl TextEncoder {
+    /// The file of an encoder on this machine; of one in an object store the tokenizer is fetched as well. Blocking.
+    pub fn file(model: &str, storage: &Storage) -> Result<String> {
+        if storage::is_remote(model) {
+            storage.file(&tokenizer_of(Path::new(model)).to_string_lossy())?;
+        }
+        Ok(storage.file(model)?.to_string_lossy().into_owned())
+    }
+
     /// Loads an encoder and the tokenizer beside it; blocking.
     pub fn load(spec: &ModelsSpec, model: &str) -> Result<Self> {
         let path = Path::new(model);
@@ -80,7 +89,7 @@ impl TextEncoder {
 }
 
 /// `minilm.onnx` has its tokenizer in `minilm.tokenizer.json`.
-pub(super) fn tokenizer_of(model: &Path) -> PathBuf {
+fn tokenizer_of(model: &Path) -> PathBuf {
     model.with_extension("tokenizer.json")
 }
 

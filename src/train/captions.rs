@@ -9,7 +9,7 @@ use super::spec::TrainSpec;
 use crate::error::{Error, Result};
 use crate::model::program::Array;
 use crate::model::text::TextEncoder;
-use crate::storage::Location;
+use crate::storage::{Location, Storage};
 
 /// The encoded captions below the output.
 const FILE: &str = "captions.safetensors";
@@ -20,8 +20,15 @@ const ENCODER: &str = "encoder";
 pub(super) type Embedded = HashMap<Arc<str>, Arc<[f32]>>;
 
 /// Encodes the captions of all clips; none where the training has no encoder. `length` is what the model takes.
-pub(super) async fn embed(spec: &TrainSpec, sources: &[Source], root: &Location, length: usize) -> Result<Embedded> {
-    let Some(model) = spec.condition.encoder.clone() else { return Ok(Embedded::new()) };
+pub(super) async fn embed(
+    spec: &TrainSpec,
+    sources: &[Source],
+    storage: &Storage,
+    root: &Location,
+    length: usize,
+) -> Result<Embedded> {
+    let Some(encoder) = &spec.condition.encoder else { return Ok(Embedded::new()) };
+    let model = TextEncoder::file(encoder, storage)?;
     let texts: BTreeSet<Arc<str>> =
         sources.iter().flat_map(|source| &source.clips).filter_map(|clip| clip.caption.clone()).collect();
     let bytes = std::fs::read(&model).map_err(Error::io("open", &model))?;

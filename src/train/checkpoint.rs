@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::ObjectStoreExt;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +144,7 @@ pub(super) async fn write(root: &Location, step: u64, bytes: Bytes, keep: usize)
     let steps = steps(root).await?;
     for old in &steps[..steps.len().saturating_sub(keep)] {
         let place = place(root, *old);
-        place.store().delete(place.path()).await.map_err(Error::storage("delete", place.uri()))?;
+        place.delete().await?;
     }
     Ok(())
 }

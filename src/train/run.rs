@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +87,7 @@ pub async fn run(request: TrainRequest) -> Result<TrainOutcome> {
     let TrainRequest { spec, resume, overwrite, progress, stop } = request;
     let storage = Storage::new(&spec.storage);
     let root = storage.locate(&spec.output.path)?;
-    let size = Size::open(&spec.model)?;
+    let size = Size::open(&spec.model, &storage)?;
     let _lock = OutputLock::take(&root)?;
     let sources = index::sources(&spec, &storage).await?;
     let fingerprint = fingerprint(&spec, &storage).await?;
@@ -96,7 +96,7 @@ pub async fn run(request: TrainRequest) -> Result<TrainOutcome> {
         (Some(init), _) => Some(Checkpoint::read(&storage.locate(init)?).await?),
         (None, _) => None,
     };
-    let embedded = captions::embed(&spec, &sources, &root, size.signature.condition).await?;
+    let embedded = captions::embed(&spec, &sources, &storage, &root, size.signature.condition).await?;
     let done = from.as_ref().map_or(0, |checkpoint| checkpoint.description.step);
     let samples = from.as_ref().map_or(0, |checkpoint| checkpoint.description.samples);
     let metrics = Metrics::read(&root, done).await?;
@@ -165,24 +165,37 @@ async fn begin(root: &Location, fingerprint: &str, resume: bool, overwrite: bool
     }
 }
 
-/// Hash of everything that decides what comes out.
+/// Hash of everything that decides what comes out. Datasets, first weights and the encoder count by what they hold: they may
+/// be moved, into a bucket for example, between a training and its resume.
 async fn fingerprint(spec: &TrainSpec, storage: &Storage) -> Result<String> {
     let mut identity = serde_json::to_value(spec).map_err(Error::internal)?;
     if let Some(fields) = identity.as_object_mut() {
-        for field in ["description", "checkpoints", "output", "models", "run", "storage"] {
+        for field in ["description", "checkpoints", "output", "models", "run", "storage", "init"] {
             fields.shift_remove(field);
         }
+    }
+    for data in identity["data"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        data.shift_remove("dataset");
+    }
+    if let Some(condition) = identity["condition"].as_object_mut() {
+        condition.shift_remove("encoder");
     }
     let mut data = Vec::new();
     for source in &spec.data {
         let dataset = Dataset::require(&storage.locate(&source.dataset)?).await?;
-        data.push(json!([dataset.fingerprint, dataset.version]));
+        let shards = dataset.shards.iter().chain(&dataset.dropped_shards).map(|shard| (&shard.path, &shard.blake3));
+        let rows = dataset.clips.iter().map(|rows| (&rows.path, &rows.blake3));
+        data.push(json!(shards.chain(rows).collect::<Vec<_>>()));
     }
     let init = match &spec.init {
         Some(init) => Some(blake3::hash(&storage.locate(init)?.read().await?).to_hex().to_string()),
         None => None,
     };
-    let text = json!({"spec": identity, "data": data, "init": init}).to_string();
+    let encoder = match &spec.condition.encoder {
+        Some(encoder) => Some(blake3::hash(&storage.locate(encoder)?.read().await?).to_hex().to_string()),
+        None => None,
+    };
+    let text = json!({"spec": identity, "data": data, "init": init, "encoder": encoder}).to_string();
     Ok(blake3::hash(text.as_bytes()).to_hex()[..32].to_owned())
 }
 

@@ -1,7 +1,6 @@
 //! The graphs of a model size and what `signature.json` says of them (see `models/README.md`).
 
 use std::borrow::Cow;
-use std::path::PathBuf;
 
 use rand_distr::{Distribution, StandardNormal};
 use serde::Deserialize;
@@ -11,6 +10,7 @@ use super::order::generator;
 use crate::error::{Error, Result};
 use crate::model::program::Array;
 use crate::spec::suggest;
+use crate::storage::Storage;
 
 /// The files of a size that comes with simdrop.
 macro_rules! shipped {
@@ -43,7 +43,7 @@ pub(super) struct Size {
 #[derive(Debug)]
 enum Place {
     Shipped(&'static Files),
-    Folder(PathBuf),
+    Folder(String, Storage),
 }
 
 /// What a trainer has to know of the graphs of a size.
@@ -114,12 +114,14 @@ pub(super) struct Lora {
 }
 
 impl Size {
-    /// The size of this name, or the one whose graphs lie in a folder.
-    pub(super) fn open(model: &str) -> Result<Self> {
+    /// The size of this name, or the one whose graphs lie in a folder, on disk or in an object store.
+    pub(super) fn open(model: &str, storage: &Storage) -> Result<Self> {
         let shipped = SHIPPED.iter().find(|(name, _)| *name == model);
         let place = match shipped {
             Some((_, files)) => Place::Shipped(files),
-            None if model.contains('/') || std::path::Path::new(model).is_dir() => Place::Folder(model.into()),
+            None if model.contains('/') || std::path::Path::new(model).is_dir() => {
+                Place::Folder(model.trim_end_matches('/').to_owned(), storage.clone())
+            }
             None => {
                 let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
                 let hint = suggest::nearest(model, names.iter().copied())
@@ -149,8 +151,8 @@ fn file(place: &Place, name: &str) -> Result<Cow<'static, [u8]>> {
                 .map(|(_, bytes)| Cow::Borrowed(*bytes))
                 .ok_or_else(|| Error::internal(format!("no file {name} comes with simdrop")))
         }
-        Place::Folder(folder) => {
-            let path = folder.join(name);
+        Place::Folder(folder, storage) => {
+            let path = storage.file(&format!("{folder}/{name}"))?;
             std::fs::read(&path).map(Cow::Owned).map_err(Error::io("open", &path))
         }
     }
@@ -204,20 +206,20 @@ mod tests {
     #[test]
     fn shipped_sizes_are_whole() {
         for (name, files) in &SHIPPED {
-            let size = Size::open(name).unwrap();
+            let size = Size::open(name, &Storage::default()).unwrap();
             assert_eq!(size.signature.name, *name);
             assert!(!size.signature.trained().is_empty());
             let count: usize = size.signature.parameters.iter().map(Parameter::length).sum();
             assert_eq!(count as u64, size.signature.parameter_count);
             assert!(files.iter().all(|(_, bytes)| bytes.len() > 100));
         }
-        let error = Size::open("tinny").unwrap_err().to_string();
+        let error = Size::open("tinny", &Storage::default()).unwrap_err().to_string();
         assert!(error.contains("did you mean tiny?"), "{error}");
     }
 
     #[test]
     fn a_seed_gives_the_same_weights() {
-        let size = Size::open("tiny").unwrap();
+        let size = Size::open("tiny", &Storage::default()).unwrap();
         let matrix = size.signature.parameters.iter().find(|parameter| parameter.name == "patch.weight").unwrap();
         let (first, again, other) = (matrix.first_values(1), matrix.first_values(1), matrix.first_values(2));
         assert_eq!(first, again);

@@ -24,9 +24,9 @@ impl Validation {
         let mut found = Self::default();
         let storage = Storage::new(&spec.storage);
         let init = found.init(spec, &storage).await;
-        found.model(spec, init).await;
+        found.model(spec, &storage, init).await;
         found.data(spec, &storage).await;
-        found.encoder(spec).await;
+        found.encoder(spec, &storage).await;
         if let Err(error) = found.output(spec, &storage).await {
             found.problem("output.path", error);
         }
@@ -53,8 +53,8 @@ impl Validation {
         }
     }
 
-    async fn model(&mut self, spec: &TrainSpec, init: Option<Checkpoint>) {
-        let size = match Size::open(&spec.model) {
+    async fn model(&mut self, spec: &TrainSpec, storage: &Storage, init: Option<Checkpoint>) {
+        let size = match Size::open(&spec.model, storage) {
             Ok(size) => size,
             Err(error) => return self.problem("model", error),
         };
@@ -99,10 +99,10 @@ impl Validation {
         }
     }
 
-    async fn encoder(&mut self, spec: &TrainSpec) {
+    async fn encoder(&mut self, spec: &TrainSpec, storage: &Storage) {
         let Some(encoder) = spec.condition.encoder.clone() else { return };
-        let (models, path) = (spec.models.clone(), encoder.clone());
-        let load = move || TextEncoder::load(&models, &path)?.encode("a clip");
+        let (models, path, storage) = (spec.models.clone(), encoder.clone(), storage.clone());
+        let load = move || TextEncoder::load(&models, &TextEncoder::file(&path, &storage)?)?.encode("a clip");
         match tokio::task::spawn_blocking(load).await.map_err(Error::internal).flatten() {
             Ok(numbers) => self.lines.push(("captions", format!("{encoder}, {} numbers", numbers.len()))),
             Err(error) => self.problem("condition.encoder", error),
