@@ -154,9 +154,11 @@ pub fn file_version(file: &std::fs::Metadata) -> String {
 
 /// Whether a store takes the credentials for expired or false, rather than this one object for forbidden.
 pub fn is_refused(error: &std::io::Error) -> bool {
-    const CODES: [&str; 6] = [
+    const CODES: [&str; 8] = [
+        "AuthenticationFailed",
         "ExpiredToken",
         "InvalidAccessKeyId",
+        "InvalidAuthenticationInfo",
         "InvalidClientTokenId",
         "InvalidToken",
         "SignatureDoesNotMatch",
