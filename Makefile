@@ -4,8 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 # The tests need the ffmpeg command as well.
-test test-rust test-python mutants fuzz: SETUP_FOR := test
-.PHONY: help setup blender models build demo reference ablations domain judge test test-rust test-python mutants fuzz bench lint schemas clean
+test test-rust test-python test-clouds mutants fuzz: SETUP_FOR := test
+.PHONY: help setup blender models build demo reference ablations domain judge test test-rust test-python test-clouds mutants fuzz bench lint schemas clean
 
 # A library of your own, such as that of the wheel onnxruntime-gpu, goes before the one that `make setup` fetches.
 export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so
@@ -58,6 +58,10 @@ test-rust: setup ## the tests in Rust
 
 test-python: build ## read what simdrop wrote with other programs: webdataset, PyAV, DuckDB, pyarrow
 	@scripts/test-python.sh
+
+test-clouds: build ## az:// and gs:// against Azurite and fake-gcs-server; sets both up (npm, 270 MB), two minutes
+	@scripts/clouds-env.sh
+	@.deps/clouds/venv/bin/python tests/python/check_clouds.py
 
 mutants: build ## 10,000 damaged clips through a pipeline: no crash, no hang, no leak, every clip accounted for; two minutes
 	@scripts/mutants.sh 10000
