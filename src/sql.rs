@@ -24,7 +24,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 
-use self::clips::Columns;
+use self::clips::Extent;
 pub use self::format::{Format, write_stream};
 pub use self::named::{NAMED, named};
 pub use self::prompt::{history_file, prompt};
@@ -64,16 +64,16 @@ impl std::fmt::Debug for SqlSession {
 impl SqlSession {
     /// Opens the dataset at `uri`, which has to be committed, or the training there.
     pub async fn open(storage: &Storage, uri: &str) -> Result<Self> {
-        Self::open_with(storage, uri, Columns::All).await
+        Self::open_with(storage, uri, Extent::All).await
     }
 
     /// Opens the dataset at `uri` for questions to the columns that all datasets have: its files are not looked at before
     /// they are asked for.
     pub(crate) async fn open_fixed(storage: &Storage, uri: &str) -> Result<Self> {
-        Self::open_with(storage, uri, Columns::Fixed).await
+        Self::open_with(storage, uri, Extent::Fixed).await
     }
 
-    async fn open_with(storage: &Storage, uri: &str, columns: Columns) -> Result<Self> {
+    async fn open_with(storage: &Storage, uri: &str, extent: Extent) -> Result<Self> {
         let root = storage.locate(uri)?;
         let dataset = match Dataset::read(&root).await? {
             Some(dataset) => dataset,
@@ -89,7 +89,7 @@ impl SqlSession {
         let context = SessionContext::new_with_config(config);
 
         let mut tables: Tables = Vec::new();
-        let clips = clips::ClipsTable::open(&context, &root, &dataset, columns).await?;
+        let clips = clips::ClipsTable::open(&context, &root, &dataset, extent).await?;
         tables.push(("clips", "one row a clip: kept, dropped and failed", Arc::new(clips)));
         tables.push(("shards", "one row a shard", tables::shards(&dataset)?));
         tables.push(("runs", "one row a run that made the dataset", tables::runs(&dataset)?));

@@ -35,7 +35,7 @@ const READS: usize = 16;
 
 /// Which columns a table has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Columns {
+pub(super) enum Extent {
     /// Those that every file has.
     Fixed,
     /// Those of all files, which takes a look at each.
@@ -55,12 +55,12 @@ impl ClipsTable {
         context: &SessionContext,
         root: &Location,
         dataset: &Dataset,
-        columns: Columns,
+        extent: Extent,
     ) -> Result<Self> {
         let url = ObjectStoreUrl::parse(STORE)?;
         context.register_object_store(url.as_ref(), Arc::clone(root.store()));
         let files: Vec<ObjectMeta> = dataset.clips.iter().map(|entry| object(root, entry)).collect();
-        if columns == Columns::Fixed {
+        if extent == Extent::Fixed {
             return Ok(Self { schema: schema::clip_schema(), files });
         }
         let names = dataset.clips.iter().map(|entry| root.join(&entry.path).uri().to_owned());
