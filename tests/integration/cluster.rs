@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -318,6 +319,59 @@ fn an_executor_that_freezes_and_comes_back_changes_nothing() {
     // It finishes what it had begun, which is done already.
     cluster.executors[0].signal("-CONT");
     std::thread::sleep(Duration::from_secs(2));
+    cluster.expect_same("local", "cluster");
+}
+
+/// Stops a process for most of the time until it is told to leave it in peace: a machine that is slow, and alive.
+fn slow_down(process: u32, peace: &AtomicBool) {
+    let signal = |name: &str| Command::new("kill").args([name, &process.to_string()]).status().unwrap();
+    while !peace.load(Ordering::Relaxed) {
+        signal("-STOP");
+        std::thread::sleep(Duration::from_millis(90));
+        signal("-CONT");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_slow_executor_gets_fewer_units_and_is_waited_for() {
+    let cluster = Cluster::start(2);
+    cluster.clips(60);
+    let pipeline = cluster.place.pipeline(DECODE, SMALL_UNITS);
+    expect_code(&cluster.place.run(&pipeline, "local"), 0);
+    let (peace, slow) = (AtomicBool::new(false), cluster.executors[0].id());
+    let (took, made) = std::thread::scope(|scope| {
+        scope.spawn(|| slow_down(slow, &peace));
+        let began = Instant::now();
+        let made = cluster.run(&pipeline, "cluster");
+        peace.store(true, Ordering::Relaxed);
+        (began.elapsed(), made)
+    });
+    expect_code(&made, 0);
+    cluster.expect_same("local", "cluster");
+    let tasks = [0, 1].map(|executor| cluster.log(executor).matches("Execute task").count());
+    println!("the run took {took:.1?}; the slow executor did {} work units, the other {}", tasks[0], tasks[1]);
+    assert!(0 < tasks[0] && tasks[0] < tasks[1], "{tasks:?}");
+}
+
+/// Processes that a process has started.
+fn children(process: u32) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    tasks.map(|task| of(task.unwrap()).split_whitespace().count()).sum()
+}
+
+#[test]
+fn executors_read_clips_in_processes_of_their_own_where_a_pipeline_wants_it() {
+    let cluster = Cluster::start(2);
+    cluster.clips(12);
+    let isolated = SMALL_UNITS.replace("clips_per_unit: 2", "clips_per_unit: 2, isolation: process");
+    let pipeline = cluster.place.pipeline(DECODE, SMALL_UNITS);
+    expect_code(&cluster.place.run(&pipeline, "local"), 0);
+    expect_code(&cluster.run(&cluster.place.pipeline(DECODE, &isolated), "cluster"), 0);
+    for executor in &cluster.executors {
+        assert!(children(executor.id()) > 0, "an executor read clips by itself");
+    }
     cluster.expect_same("local", "cluster");
 }
 
