@@ -524,3 +524,14 @@ fn many_units_stay_apart() {
     let rows = cluster.place.query("out", "select count(distinct uri) as clips, count(*) as rows from clips");
     assert_eq!((rows[0]["clips"].as_u64(), rows[0]["rows"].as_u64()), (Some(200), Some(200)));
 }
+
+#[test]
+fn an_executor_that_waits_for_its_scheduler_ends_when_it_is_told_to() {
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let mut waits = Process(command(&["executor", "--scheduler", &nobody]).stderr(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(waits.0.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("no scheduler answers"), "{line}");
+    waits.signal("-TERM");
+    assert_eq!(waits.0.wait().unwrap().code(), Some(0));
+}

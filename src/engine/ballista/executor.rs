@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ballista_core::config::TaskSchedulingPolicy;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::contexts::Contexts;
 use super::tasks::TaskEngine;
@@ -82,6 +84,10 @@ impl ExecutorOptions {
 
 /// Seconds that are longer than any wait for a scheduler: Ballista waits at all only where it is given some.
 const WAIT_S: u16 = u16::MAX;
+/// Pause between two looks for a scheduler.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest that one look takes.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Takes tasks until the process is told to end, or the scheduler is gone.
 pub async fn join(options: &ExecutorOptions) -> Result<()> {
@@ -116,11 +122,16 @@ pub async fn join(options: &ExecutorOptions) -> Result<()> {
         override_physical_codec: Some(Arc::new(StageCodec::default())),
         ..ExecutorProcessConfig::default()
     };
-    let told = Arc::new(AtomicBool::new(false));
-    let _watch = SpawnedTask::spawn(end_signal(Arc::clone(&told)));
+    let told = CancellationToken::new();
+    let _watch = SpawnedTask::spawn(end_signal(told.clone()));
+    // Ballista waits as well, but hears no signal meanwhile.
+    tokio::select! {
+        () = told.cancelled() => return Ok(()),
+        () = scheduler_is_there(&options.scheduler) => {}
+    }
     let ended = start_executor_process(Arc::new(config)).await;
     ended.map_err(|error| Error::State(format!("the executor cannot go on: {error}")))?;
-    if told.load(Ordering::Relaxed) {
+    if told.is_cancelled() {
         return Ok(());
     }
     Err(Error::State(format!(
@@ -129,12 +140,23 @@ pub async fn join(options: &ExecutorOptions) -> Result<()> {
     )))
 }
 
+async fn scheduler_is_there(scheduler: &Address) {
+    let look = || tokio::time::timeout(LOOK, TcpStream::connect(scheduler.to_string()));
+    if matches!(look().await, Ok(Ok(_))) {
+        return;
+    }
+    tracing::warn!("no scheduler answers at {scheduler} yet; waiting for it");
+    while !matches!(look().await, Ok(Ok(_))) {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Notes that the process was told to end.
-async fn end_signal(told: Arc<AtomicBool>) {
+async fn end_signal(told: CancellationToken) {
     let Ok(mut terminated) = signal(SignalKind::terminate()) else { return };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminated.recv() => {}
     }
-    told.store(true, Ordering::Relaxed);
+    told.cancel();
 }
