@@ -10,6 +10,7 @@ mod client;
 mod contexts;
 mod executor;
 mod pool;
+mod queue;
 mod scheduler;
 mod tasks;
 mod unread;

@@ -219,14 +219,25 @@ fn free_port() -> u16 {
 
 /// How many executors a scheduler knows.
 fn executors(address: &str) -> usize {
-    let Ok(mut connection) = TcpStream::connect(address) else { return 0 };
+    get(address, "executors").map_or(0, |body| serde_json::from_str::<Vec<Value>>(&body).unwrap().len())
+}
+
+/// Tasks that wait or run.
+fn open_tasks(address: &str) -> u64 {
+    let metrics = get(address, "metrics").unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("simdrop_open_tasks "));
+    line.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap()
+}
+
+/// What the REST interface of a scheduler says, if there is one.
+fn get(address: &str, what: &str) -> Option<String> {
+    let mut connection = TcpStream::connect(address).ok()?;
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!("GET /api/executors HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET /api/{what} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
-    let body = answer.split_once("\r\n\r\n").map_or("[]", |(_, body)| body);
-    serde_json::from_str::<Vec<Value>>(body).unwrap().len()
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
 }
 
 fn receipts(place: &Workplace, output: &str) -> usize {
@@ -523,6 +534,21 @@ fn many_units_stay_apart() {
     expect_code(&cluster.run(&pipeline, "out"), 0);
     let rows = cluster.place.query("out", "select count(distinct uri) as clips, count(*) as rows from clips");
     assert_eq!((rows[0]["clips"].as_u64(), rows[0]["rows"].as_u64()), (Some(200), Some(200)));
+}
+
+#[test]
+fn the_scheduler_tells_what_there_is_to_do_and_later_executors_take_it() {
+    let mut cluster = Cluster::start(1);
+    cluster.clips(40);
+    assert_eq!(open_tasks(&cluster.address), 0);
+    let run = cluster.run_until(&cluster.place.pipeline(DECODE, SMALL_UNITS), "out", 2);
+    let open = open_tasks(&cluster.address);
+    cluster.add_executor();
+    let (code, text) = wait(run);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(open > 2, "{open} tasks were open at the third unit or so");
+    assert!(cluster.log(1).contains("Execute task"), "the second executor had nothing to do");
+    assert_eq!(open_tasks(&cluster.address), 0);
 }
 
 #[test]

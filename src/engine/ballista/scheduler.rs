@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::serde::{BallistaCodec, BallistaLogicalExtensionCodec};
 use ballista_core::utils::default_session_builder;
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
-use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
+use ballista_scheduler::scheduler_process::start_grpc_service_with_listener;
+use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
@@ -15,6 +17,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::net::TcpListener;
 
 use super::MAX_MESSAGE;
+use super::queue::Queue;
 use super::unread::Unread;
 use crate::error::{Error, Result};
 use crate::plan::StageCodec;
@@ -66,14 +69,21 @@ pub async fn serve(options: &SchedulerOptions, ready: impl FnOnce(SocketAddr) ->
         grpc_server_max_decoding_message_size: MAX_MESSAGE as u32,
         grpc_server_max_encoding_message_size: MAX_MESSAGE as u32,
         grpc_client_max_message_size: MAX_MESSAGE as u32,
-        override_physical_codec: Some(Arc::new(StageCodec::default())),
         override_session_builder: Some(Arc::new(session)),
         ..SchedulerConfig::default()
     };
     config.validate().map_err(Error::config)?;
     let cluster = BallistaCluster::new_from_config(&config).await.map_err(failed)?;
-    let scheduler =
-        create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(config)).await.map_err(failed)?;
+    let codec = BallistaCodec::<LogicalPlanNode, PhysicalPlanNode>::new(
+        Arc::new(BallistaLogicalExtensionCodec::default()),
+        Arc::new(StageCodec::default()),
+    );
+    // As Ballista's `create_scheduler` does it, which takes no metrics of others.
+    let queue = Arc::new(Queue::default());
+    let endpoint = config.scheduler_endpoint();
+    let mut scheduler = SchedulerServer::new(endpoint, cluster, codec, Arc::new(config), Arc::clone(&queue) as Arc<_>);
+    queue.of(Arc::downgrade(&scheduler.state));
+    scheduler.init().await.map_err(failed)?;
     ready(address)?;
     start_grpc_service_with_listener(listener, scheduler).await.map_err(failed)
 }
