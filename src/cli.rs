@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn the_calls_in_the_manifests_are_understood() {
-        for (file, expected) in [("kubernetes.yaml", 2), ("compose.yaml", 2)] {
+        for (file, expected) in [("kubernetes.yaml", 2), ("kubernetes-gpu.yaml", 1), ("compose.yaml", 2)] {
             let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
             let mut found = Vec::new();
             for document in std::fs::read_to_string(path).unwrap().split("\n---\n") {
