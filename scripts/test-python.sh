@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 if ! scripts/python-env.sh; then
     say "****************************************************************************************"
-    say "*** SKIPPED: the Python checks (webdataset, PyAV, DuckDB, pyarrow, S3; kill, resume) ***"
+    say "*** SKIPPED: the Python checks (deploy, webdataset, PyAV, DuckDB, pyarrow, S3; kill) ***"
     say "*** .deps/venv could not be made; the reason stands above. Nothing of them was run.  ***"
     say "****************************************************************************************"
     exit 0
@@ -16,6 +16,7 @@ python=.deps/venv/bin/python
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+"$python" tests/python/check_deploy.py
 "$python" tests/python/check_render.py
 target/release/simdrop run pipelines/demo.yaml --set "output.path=$work/demo" --progress none >/dev/null
 "$python" tests/python/check_shards.py "$work/demo"
