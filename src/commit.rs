@@ -8,7 +8,6 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
 
 use crate::dataset::{CLIPS, Counts, DATASET_FILE, Dataset, FORMAT, Receipt, RunEntry, SHARDS, WORK, seal};
 use crate::error::{Error, Result};
@@ -307,11 +306,6 @@ fn is_stale_work(name: &str, fingerprint: &str, units: &HashSet<&str>) -> bool {
         }
         _ => true,
     }
-}
-
-/// The rows of a unit as the plan's leaf reads them.
-pub async fn stat(file: &Location) -> Result<object_store::ObjectMeta> {
-    file.store().head(file.path()).await.map_err(Error::storage("read", file.uri()))
 }
 
 #[cfg(test)]
