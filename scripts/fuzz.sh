@@ -19,6 +19,6 @@ python3 tests/python/mutants.py "$seeds/clips" --count 300 --originals >/dev/nul
 for target in probe decode; do
     mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
     say "fuzz: $target for $seconds s"
-    "$CARGO_TARGET_DIR/release/$target" "fuzz/corpus/$target" "$seeds/clips" -max_total_time="$seconds" -timeout=60 \
+    "$CARGO_TARGET_DIR/release/$target" "fuzz/corpus/$target" "$seeds/clips" fuzz/found -max_total_time="$seconds" -timeout=60 \
         -rss_limit_mb=4096 -max_len=65536 -len_control=0 -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$target/"
 done

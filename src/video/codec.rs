@@ -62,6 +62,44 @@ impl Frame {
         Ok(())
     }
 
+    /// Brings samples of more than 8 bits that are larger than their bits allow down to what they allow: damaged H.264 of 10 bits
+    /// has such, and x264 ends the process over them.
+    pub(super) fn limit_samples(&mut self) -> Result<(), VideoError> {
+        let Some(format) = pixel_format(self.raw().format) else { return Ok(()) };
+        let planes: Vec<Plane> =
+            (0..usize::from(format.nb_components)).filter_map(|at| self.plane(format, at)).collect();
+        let is_beyond =
+            |plane: &Plane| plane.rows(self.raw()).any(|row| row.iter().any(|sample| *sample > plane.limit));
+        if !planes.iter().any(is_beyond) {
+            return Ok(());
+        }
+        // Others may hold the same picture.
+        let code = unsafe { ffi::av_frame_make_writable(self.as_ptr()) };
+        if code < 0 {
+            return Err(VideoError::ffmpeg("hold a frame", code));
+        }
+        for plane in &planes {
+            for row in plane.rows_mut(unsafe { &mut *self.as_ptr() }) {
+                row.iter_mut().for_each(|sample| *sample = (*sample).min(plane.limit));
+            }
+        }
+        Ok(())
+    }
+
+    /// A component whose samples are numbers of 9 to 15 bits, each in 16 of this machine's; none where they are others.
+    fn plane(&self, format: &ffi::AVPixFmtDescriptor, component: usize) -> Option<Plane> {
+        let (raw, of) = (self.raw(), format.comp[component]);
+        let is_other_end = (format.flags & ffi::AV_PIX_FMT_FLAG_BE as u64 != 0) == cfg!(target_endian = "little");
+        if !(9..16).contains(&of.depth) || of.step != 2 || of.shift != 0 || of.offset != 0 || is_other_end {
+            return None;
+        }
+        let is_chroma = component == 1 || component == 2;
+        let shifts = if is_chroma { (format.log2_chroma_w, format.log2_chroma_h) } else { (0, 0) };
+        let size = |side: c_int, shift: u8| usize::try_from(side).unwrap_or(0).div_ceil(1 << shift);
+        let (width, height) = (size(raw.width, shifts.0), size(raw.height, shifts.1));
+        Some(Plane { number: of.plane as usize, width, height, limit: (1 << of.depth) - 1 })
+    }
+
     /// Takes colours, times and the like over from another frame.
     pub(super) fn copy_properties(&mut self, other: &Self) {
         unsafe {
@@ -104,6 +142,28 @@ impl Frame {
             code if code < 0 => Err(VideoError::ffmpeg("hold a frame", code)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Samples of 16 bits in rows.
+struct Plane {
+    number: usize,
+    width: usize,
+    height: usize,
+    limit: u16,
+}
+
+impl Plane {
+    fn rows<'a>(&self, frame: &'a ffi::AVFrame) -> impl Iterator<Item = &'a [u16]> {
+        let (first, stride, width) = (frame.data[self.number], frame.linesize[self.number] as isize, self.width);
+        (0..self.height as isize)
+            .map(move |row| unsafe { std::slice::from_raw_parts(first.offset(row * stride).cast::<u16>(), width) })
+    }
+
+    fn rows_mut<'a>(&self, frame: &'a mut ffi::AVFrame) -> impl Iterator<Item = &'a mut [u16]> {
+        let (first, stride, width) = (frame.data[self.number], frame.linesize[self.number] as isize, self.width);
+        (0..self.height as isize)
+            .map(move |row| unsafe { std::slice::from_raw_parts_mut(first.offset(row * stride).cast::<u16>(), width) })
     }
 }
 
@@ -377,4 +437,45 @@ pub(super) fn bytes_per_pixel(format: c_int) -> f64 {
     let subsampled = f64::from(1_u32 << (descriptor.log2_chroma_w + descriptor.log2_chroma_h));
     let samples = 1.0 + colours / subsampled + f64::from(u8::from(descriptor.nb_components > 3));
     samples * if descriptor.comp[0].depth > 8 { 2.0 } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use ffmpeg_next::ffi::AVPixelFormat::AV_PIX_FMT_YUV420P10LE;
+
+    use super::*;
+
+    /// A picture whose samples use all 16 bits of their 10.
+    fn wild(seed: u64) -> Frame {
+        let frame = Frame::with_buffer(96, 80, AV_PIX_FMT_YUV420P10LE as c_int).unwrap();
+        let format = pixel_format(frame.raw().format).unwrap();
+        let mut state = seed;
+        for at in 0..3 {
+            let plane = frame.plane(format, at).unwrap();
+            for row in plane.rows_mut(unsafe { &mut *frame.as_ptr() }) {
+                for sample in row {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    *sample = (state >> 48) as u16;
+                }
+            }
+        }
+        frame
+    }
+
+    fn samples(frame: &Frame) -> Vec<u16> {
+        let format = pixel_format(frame.raw().format).unwrap();
+        let planes: Vec<Plane> = (0..3).filter_map(|at| frame.plane(format, at)).collect();
+        planes.iter().flat_map(|plane| plane.rows(frame.raw()).flatten().copied().collect::<Vec<_>>()).collect()
+    }
+
+    #[test]
+    fn samples_beyond_their_bits_are_limited_in_a_copy() {
+        let (source, mut held) = (wild(1), Frame::new().unwrap());
+        held.refer(&source).unwrap();
+        let before = samples(&source);
+        held.limit_samples().unwrap();
+        assert_eq!(before.len(), 96 * 80 * 3 / 2);
+        assert_eq!(samples(&held), before.iter().map(|sample| (*sample).min(1023)).collect::<Vec<_>>());
+        assert_eq!(samples(&source), before);
+    }
 }

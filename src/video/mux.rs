@@ -266,6 +266,7 @@ impl Encoder {
             } else {
                 self.convert(frame, width, height, format)?;
             }
+            self.staged.limit_samples()?;
             let staged = &mut *self.staged.as_ptr();
             staged.pts = pts;
             // The types of the pictures in the source are no orders to the encoder.

@@ -46,6 +46,20 @@ impl Draws {
 }
 
 #[test]
+fn what_fuzzing_has_found_ends_no_process() {
+    let mut inputs = 0;
+    for entry in std::fs::read_dir(root().join("fuzz/found")).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension != "md") {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            harness::probe(&bytes);
+            harness::decode(&bytes);
+            inputs += 1;
+        }
+    }
+    assert!(inputs > 0);
+}
+
+#[test]
 fn targets_survive_damaged_clips() {
     let mut clips: Vec<Vec<u8>> = Vec::new();
     for entry in std::fs::read_dir(root().join("data/clips/synthetic")).unwrap().flatten() {
