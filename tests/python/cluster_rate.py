@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,16 +22,10 @@ import common
 QUARTERS = 4
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @contextlib.contextmanager
 def cluster(folder, cores):
     """A scheduler, and an executor on each of two cores; their processes by name, and the address."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{common.free_port()}"
     processes = {}
 
     def start(name, *arguments, core=None):
@@ -44,7 +37,7 @@ def cluster(folder, cores):
     try:
         start("scheduler", "scheduler", "--port", address.rpartition(":")[2])
         for number, core in enumerate(cores):
-            ports = ["--port", free_port(), "--grpc-port", free_port()]
+            ports = ["--port", common.free_port(), "--grpc-port", common.free_port()]
             start(f"executor {number + 1}", "executor", "--scheduler", address, "--threads", 1, *ports, core=core)
         for _ in range(200):
             time.sleep(0.1)
@@ -102,12 +95,6 @@ def memory(pid):
     return 0
 
 
-def processor(pid):
-    """User and system seconds."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def units(folder, count, processes, engine):
     """A run of `count` work units in which there is nothing to do."""
     clips = folder / f"{count}"
@@ -135,7 +122,7 @@ def watch(output, arguments, count, processes):
     """Looks at the processes while a run goes."""
     client = common.simdrop(*arguments, cwd=common.ROOT, stdout=subprocess.DEVNULL)
     everyone = {**processes, "client": client}
-    before = {name: processor(process.pid) for name, process in processes.items()}
+    before = {name: common.processor_seconds(process.pid) for name, process in processes.items()}
     reached, held = {}, {}
     while client.poll() is None:
         done = sum(1 for _ in output.glob("_work/*/receipts/*.json"))
@@ -157,7 +144,7 @@ def watch(output, arguments, count, processes):
             f"{rate_between(QUARTERS - 1, QUARTERS):.0f} in the last"
         )
     for name, process in processes.items():
-        used = 1000 * (processor(process.pid) - before[name]) / count
+        used = 1000 * (common.processor_seconds(process.pid) - before[name]) / count
         print(f"  {name}: {used:.1f} ms of a processor for each unit of the run")
     for name in everyone:
         told = [str(held[quarter][name]) for quarter in (1, QUARTERS) if quarter in held]

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -58,6 +59,19 @@ def run_simdrop(*arguments, **options):
     if process.returncode:
         sys.exit(f"simdrop {' '.join(map(str, arguments))} ended with {process.returncode}\n{err.decode()}")
     return out.decode()
+
+
+def free_port():
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def processor_seconds(pid):
+    """User and system seconds that a process which still runs has used."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def read_dataset(root):

@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import time
 
-import boto3
 
 import check_s3
 import common
@@ -32,12 +31,6 @@ def seconds(environment, path):
     return time.monotonic() - begin, processor() - used
 
 
-def served(pid):
-    """Processor seconds that a process which still runs has used."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=42)
@@ -47,16 +40,7 @@ def main():
         folder = pathlib.Path(name)
         process, address = check_s3.server(folder)
         try:
-            os.environ["AWS_ENDPOINT_URL"] = address
-            environment = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
-            client = boto3.client(
-                "s3",
-                endpoint_url=address,
-                aws_access_key_id="key",
-                aws_secret_access_key="secret",
-                region_name="us-east-1",
-            )
-            client.create_bucket(Bucket="data")
+            environment, client = check_s3.access(address)
             *cores, last = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(process.pid, {last})
             os.sched_setaffinity(0, cores)  # simdrop inherits it
@@ -69,8 +53,8 @@ def main():
                     ("disk", folder / "clips", folder / f"out{number}"),
                     ("s3", "s3://data/clips", f"s3://data/out{number}"),
                 ):
-                    begin = served(process.pid)
-                    took = (*seconds(environment, check_s3.pipeline(folder, source, output)), served(process.pid) - begin)
+                    begin = common.processor_seconds(process.pid)
+                    took = (*seconds(environment, check_s3.pipeline(folder, source, output)), common.processor_seconds(process.pid) - begin)
                     best[where] = min(best.get(where, took), took)
                 shutil.rmtree(folder / f"out{number}")
             for where, (wall, own, server) in best.items():
